@@ -1,0 +1,152 @@
+//! Every bound, every length that is a sum, every interval. A number that two files must agree on
+//! stands here; the compiler checks what holds between them.
+
+use crate::base::time::Duration;
+
+// ---- rooms ----
+
+/// Length of an Ethernet header without VLAN tags, in bytes.
+pub const ETHERNET_HEADER: usize = 14;
+/// Room for two stacked VLAN tags (IEEE 802.1ad), in bytes.
+pub const VLAN_TAGS: usize = 8;
+/// The largest MTU the TAP may be given, in bytes.
+pub const MTU_MAX: usize = 1936;
+/// The smallest MTU the TAP may be given, in bytes (the minimum of IPv4, RFC 791).
+pub const MTU_MIN: usize = 576;
+/// The TAP's MTU with `mtu auto`: a bridge keeps its 1500.
+pub const MTU_AUTO: usize = 1500;
+/// The longest Ethernet frame carried, in bytes.
+pub const FRAME_MAX: usize = MTU_MAX + ETHERNET_HEADER + VLAN_TAGS;
+
+/// Bytes in front of a sealed payload: type, flags, receiver index, counter, and the kind that is sealed with it.
+pub const SEAL_FRONT: usize = 13;
+/// Bytes behind a sealed payload: the tag.
+pub const SEAL_BACK: usize = 16;
+/// Bytes a relayed packet carries in front of the packet it wraps.
+pub const RELAY_FRONT: usize = 24;
+
+/// Free bytes in front of a frame as it is read: its own envelope inside a relay's.
+pub const HEADROOM: usize = RELAY_FRONT + SEAL_FRONT;
+/// Free bytes behind a frame: its tag.
+pub const TAILROOM: usize = SEAL_BACK;
+/// Size of a packet's room, in bytes.
+pub const ROOM: usize = 2048;
+const _: () = assert!(HEADROOM + FRAME_MAX + TAILROOM <= ROOM);
+
+/// The longest payload of a control packet, in bytes: fits a path of 1280 bytes (RFC 8200, section 5)
+/// through a relay over IPv6.
+pub const CONTROL_MAX: usize = 1280 - 40 - 8 - RELAY_FRONT - SEAL_FRONT - SEAL_BACK;
+
+/// The largest UDP payload that a datagram of ours has, in bytes.
+pub const DATAGRAM_MAX: usize = RELAY_FRONT + SEAL_FRONT + FRAME_MAX + SEAL_BACK;
+
+// ---- how many ----
+
+/// Remote nodes known at once, with or without a session.
+pub const PEERS: usize = 256;
+/// Initial peers that can be configured.
+pub const HOSTS: usize = 64;
+/// Addresses kept for the name of one initial peer.
+pub const ADDRESSES_PER_HOST: usize = 8;
+/// Endpoints kept for one peer.
+pub const ENDPOINTS_PER_PEER: usize = 8;
+/// Relays remembered as able to reach one peer.
+pub const RELAYS_PER_PEER: usize = 4;
+/// Handshakes under way that we began, one for each peer or initial peer.
+pub const ATTEMPTS: usize = PEERS + HOSTS;
+/// Handshakes under way that others began.
+pub const ANSWERS: usize = 128;
+/// Session indexes in use or resting: three sessions a peer, all handshakes.
+pub const INDEXES: usize = 4096;
+/// Circuits that one peer may have through us, and that we may have through one relay.
+pub const CIRCUITS_PER_PEER: usize = 256;
+/// Circuits in all that we carry for others.
+pub const CIRCUITS: usize = 4096;
+/// First messages remembered, so that the same one is answered with the same bytes.
+pub const HELLOS_REMEMBERED: usize = 1024;
+
+/// Packets taken from one source in one turn of the loop.
+pub const BATCH: usize = 64;
+/// Packets that exist: a batch read, a flood to every peer, and what the control plane has under way.
+pub const PACKETS: usize = BATCH + PEERS + 64;
+/// Events that wait for the daemon at most; more are counted and dropped.
+pub const EVENTS: usize = 1024;
+
+/// MAC addresses in the switch.
+pub const MACS: usize = 4096;
+/// MAC addresses behind one peer.
+pub const MACS_PER_PEER: usize = 256;
+/// Entries of the neighbour cache.
+pub const NEIGHBOURS: usize = 1024;
+/// Received counters remembered in one session, in bits.
+pub const REPLAY_WINDOW: u64 = 4096;
+/// Received counters remembered on one relay hop, in bits.
+pub const HOP_WINDOW: u64 = 1024;
+/// Counters are 48 bits wide; the last one is never used.
+pub const COUNTER_MAX: u64 = (1 << 48) - 1;
+/// A new key is asked for when so many packets were sealed under one.
+pub const REKEY_AFTER_PACKETS: u64 = 1 << 40;
+const _: () = assert!(REKEY_AFTER_PACKETS < COUNTER_MAX / 2);
+const _: () = assert!(BATCH + PEERS < PACKETS);
+
+// ---- sessions ----
+
+/// The side that began the handshake asks for a new key at this age.
+pub const REKEY_INITIATOR: Duration = Duration::from_secs(120);
+/// The other side does at this age.
+pub const REKEY_RESPONDER: Duration = Duration::from_secs(150);
+/// The rekey deadline is brought forward by up to this much, at random.
+pub const REKEY_JITTER: Duration = Duration::from_secs(10);
+/// Frames are no longer sealed under a key of this age.
+pub const FRAMES_UNTIL: Duration = Duration::from_secs(180);
+/// Frames are accepted this much longer than they may be sealed.
+pub const ACCEPT_GRACE: Duration = Duration::from_secs(15);
+/// A session that was idle past [`FRAMES_UNTIL`] still carries frames for so long after its first one.
+pub const IDLE_GRACE: Duration = Duration::from_secs(30);
+/// Packets other than frames may be sealed under a key of this age.
+pub const SESSION_UNTIL: Duration = Duration::from_secs(3600);
+/// An idle session asks for a new key so long before it ends.
+pub const SESSION_RENEWAL: Duration = Duration::from_secs(300);
+/// An index is not given out again for this long.
+pub const INDEX_REST: Duration = Duration::from_secs(180);
+const _: () = assert!(REKEY_INITIATOR.as_secs() < REKEY_RESPONDER.as_secs());
+const _: () = assert!(REKEY_RESPONDER.as_secs() < FRAMES_UNTIL.as_secs());
+
+// ---- handshakes ----
+
+/// When the tries of one round of a handshake are sent, counted from its start.
+pub const TRIES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(7)];
+/// The pause after a round without an answer; doubled after each, up to [`BACKOFF_MAX`].
+pub const BACKOFF_MIN: Duration = Duration::from_secs(8);
+/// The longest pause between two rounds.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// The longest pause between two tries while an older session lives.
+pub const BACKOFF_LIVE: Duration = Duration::from_secs(8);
+/// An answered first message is remembered, and its answer can be completed, for this long.
+pub const ANSWER_LIFE: Duration = Duration::from_secs(5);
+/// The third message is repeated until answered, at most this long after the first time.
+pub const CONFIRM_LIFE: Duration = Duration::from_secs(5);
+/// The third message is repeated at this interval.
+pub const CONFIRM_EVERY: Duration = Duration::from_millis(250);
+
+// ---- paths ----
+
+/// A keepalive is sent when nothing else was for this long.
+pub const KEEPALIVE: Duration = Duration::from_secs(25);
+/// A peer that was silent for this long is gone.
+pub const SILENCE: Duration = Duration::from_secs(80);
+/// Something was sent and nothing came back for this long: ask.
+pub const PROBE_AFTER: Duration = Duration::from_secs(3);
+/// Something was sent and nothing came back for this long: the path is dead.
+pub const DEAD_AFTER: Duration = Duration::from_secs(10);
+/// A direct path is tried before a relay when there is an address to try, for this long.
+pub const RELAY_HEADSTART: Duration = Duration::from_millis(200);
+const _: () = assert!(SILENCE.as_secs() > 3 * KEEPALIVE.as_secs());
+
+// ---- the switch ----
+
+/// A MAC address not seen for this long is forgotten.
+pub const MAC_LIFE: Duration = Duration::from_secs(300);
+/// A neighbour binding not seen for this long is forgotten.
+pub const NEIGHBOUR_LIFE: Duration = Duration::from_secs(60);

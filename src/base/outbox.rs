@@ -1,0 +1,139 @@
+//! The one door out of the core: all that it wants done leaves here, and all packets there are live here.
+//!
+//! Every queue is filled to its capacity at the start; afterwards packets only change hands. When the
+//! spare ones run out the core gets [`Discard::NoRoom`], a counted loss, never more memory.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::base::discard::Discard;
+use crate::base::event::Event;
+use crate::base::limits::{EVENTS, HEADROOM};
+use crate::base::packet::Packet;
+
+/// Packets to send, frames to deliver, events to tell, and the spare packets.
+pub struct Outbox {
+    /// Last in, first out: the packets used are those that the cache still holds.
+    spare: Vec<Packet>,
+    datagrams: VecDeque<(SocketAddr, Packet)>,
+    frames: VecDeque<Packet>,
+    events: VecDeque<Event>,
+    events_lost: u64,
+    packets: usize,
+}
+
+impl Outbox {
+    /// An outbox with all the packets there will ever be.
+    pub fn new(packets: usize) -> Outbox {
+        Outbox {
+            spare: (0..packets).map(|_| Packet::new()).collect(),
+            datagrams: VecDeque::with_capacity(packets),
+            frames: VecDeque::with_capacity(packets),
+            events: VecDeque::with_capacity(EVENTS),
+            events_lost: 0,
+            packets,
+        }
+    }
+
+    // ---- for the core ----
+
+    /// An empty packet, or [`Discard::NoRoom`].
+    pub fn blank(&mut self) -> Result<Packet, Discard> {
+        let mut packet = self.spare.pop().ok_or(Discard::NoRoom)?;
+        packet.clear(HEADROOM);
+        Ok(packet)
+    }
+
+    /// Sends `packet` to `to`.
+    pub fn send(&mut self, to: SocketAddr, packet: Packet) {
+        self.datagrams.push_back((to, packet));
+    }
+
+    /// Hands `frame` to the TAP.
+    pub fn deliver(&mut self, frame: Packet) {
+        self.frames.push_back(frame);
+    }
+
+    /// Tells the daemon something. What finds the queue full is counted and lost.
+    pub fn tell(&mut self, event: Event) {
+        if self.events.len() < EVENTS {
+            self.events.push_back(event);
+        } else {
+            self.events_lost += 1;
+        }
+    }
+
+    /// Gives a packet back.
+    pub fn recycle(&mut self, packet: Packet) {
+        self.spare.push(packet);
+    }
+
+    // ---- for the daemon and the simulator ----
+
+    /// The next datagram to send; [`Outbox::recycle`] its packet afterwards.
+    pub fn next_datagram(&mut self) -> Option<(SocketAddr, Packet)> {
+        self.datagrams.pop_front()
+    }
+
+    /// The next frame for the TAP; [`Outbox::recycle`] it afterwards.
+    pub fn next_frame(&mut self) -> Option<Packet> {
+        self.frames.pop_front()
+    }
+
+    /// The next event.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// How many events found the queue full.
+    pub fn events_lost(&self) -> u64 {
+        self.events_lost
+    }
+
+    /// How many packets nobody uses.
+    pub fn spare(&self) -> usize {
+        self.spare.len()
+    }
+
+    /// How many packets there are in all.
+    pub fn packets(&self) -> usize {
+        self.packets
+    }
+
+    /// Whether every packet is at home: spare, or queued in here.
+    pub fn is_whole(&self) -> bool {
+        self.spare.len() + self.datagrams.len() + self.frames.len() == self.packets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_change_hands_and_come_home() {
+        let mut out = Outbox::new(2);
+        let to = "192.0.2.1:7000".parse().unwrap();
+        let first = out.blank().unwrap();
+        let second = out.blank().unwrap();
+        assert_eq!(out.blank().unwrap_err(), Discard::NoRoom);
+        assert!(!out.is_whole());
+        out.send(to, first);
+        out.deliver(second);
+        assert!(out.is_whole());
+        let (_, packet) = out.next_datagram().unwrap();
+        out.recycle(packet);
+        let packet = out.next_frame().unwrap();
+        out.recycle(packet);
+        assert_eq!(out.spare(), 2);
+    }
+
+    #[test]
+    fn a_full_event_queue_loses_and_counts() {
+        let mut out = Outbox::new(0);
+        for _ in 0..EVENTS + 3 {
+            out.tell(Event::Resolve(crate::base::ids::HostId(0)));
+        }
+        assert_eq!(out.events_lost(), 3);
+    }
+}

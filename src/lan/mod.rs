@@ -1,0 +1,5 @@
+//! Floor 3: our own Ethernet side.
+#![forbid(unsafe_code)]
+
+pub mod neighbours;
+pub mod switch;

@@ -1,0 +1,33 @@
+//! PeerVPN: a full-mesh Ethernet VPN.
+//!
+//! The floors, lowest first; a file imports only from floors below its own (`ci/floors` checks it):
+//!
+//! 0. [`base`]: values every other file speaks in.
+//! 1. [`wire`]: bytes and their meaning. [`crypto`]: the cipher suite, keys, the Noise pattern.
+//! 2. [`peer`]: one remote node: handshake, sessions, path.
+//! 3. [`mesh`]: all remote nodes. [`lan`]: our own Ethernet side.
+//! 4. [`node`]: one mesh member without I/O; decides the fate of each packet.
+//! 5. [`status`]: what a node tells of itself. [`config`] and [`sys`]: the wings, configuration files
+//!    and the kernel; they know floor 0 only.
+//! 6. [`daemon`]: the event loop, the one file that knows both sides.
+//!
+//! To read it in an afternoon, take `base/packet`, `base/outbox`, `node`, `mesh`, `peer/session`,
+//! `wire/envelope`, `crypto/suite`, `daemon`, in this order.
+
+pub mod base;
+
+pub mod crypto;
+pub mod wire;
+
+pub mod peer;
+
+pub mod lan;
+pub mod mesh;
+
+pub mod node;
+
+pub mod config;
+pub mod status;
+pub mod sys;
+
+pub mod daemon;

@@ -1,0 +1,2 @@
+//! Floor 3: all remote nodes.
+#![forbid(unsafe_code)]
