@@ -114,13 +114,20 @@ const _: () = assert!(REKEY_RESPONDER.as_secs() < FRAMES_UNTIL.as_secs());
 
 // ---- handshakes ----
 
-/// When the tries of one round of a handshake are sent, counted from its start.
-pub const TRIES: [Duration; 4] =
-    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(7)];
-/// The pause after a round without an answer; doubled after each, up to [`BACKOFF_MAX`].
-pub const BACKOFF_MIN: Duration = Duration::from_secs(8);
-/// The longest pause between two rounds.
+/// The pause after the first try; doubled after each, so that tries fall at 0, 1, 3, 7 s and so on.
+pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between two tries to reach a node that others told of.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// The longest pause between two tries to reach an initial peer: without one there is no mesh to come back to.
+pub const BACKOFF_HOST: Duration = Duration::from_secs(30);
+/// The addresses of an initial peer's name are asked for again when they are so old and it is not connected.
+pub const RESOLVE_AFTER: Duration = Duration::from_secs(30);
+/// A node that nobody reaches is forgotten after so long.
+pub const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Datagrams a second, in the mean, to addresses that others told of and that have proved nothing.
+pub const HINTS_PER_SECOND: u32 = 10;
+/// So many of those may go at once.
+pub const HINTS_BURST: u32 = 32;
 /// The longest pause between two tries while an older session lives.
 pub const BACKOFF_LIVE: Duration = Duration::from_secs(8);
 /// An answered first message is remembered, and its answer can be completed, for this long.
@@ -134,15 +141,20 @@ pub const CONFIRM_EVERY: Duration = Duration::from_millis(250);
 
 /// A keepalive is sent when nothing else was for this long.
 pub const KEEPALIVE: Duration = Duration::from_secs(25);
-/// A peer that was silent for this long is gone.
-pub const SILENCE: Duration = Duration::from_secs(80);
+/// A peer that was silent for this long is asked for a sign of life: it missed a keepalive.
+pub const QUIET: Duration = Duration::from_secs(30);
 /// Something was sent and nothing came back for this long: ask.
 pub const PROBE_AFTER: Duration = Duration::from_secs(3);
 /// Something was sent and nothing came back for this long: the path is dead.
 pub const DEAD_AFTER: Duration = Duration::from_secs(10);
+/// A peer without a path is given up after this long.
+pub const LOST_FOR: Duration = Duration::from_secs(10);
+/// While there is no direct path, the known addresses are challenged again after pauses that grow up to this.
+pub const UPGRADE_MAX: Duration = Duration::from_secs(300);
 /// A direct path is tried before a relay when there is an address to try, for this long.
 pub const RELAY_HEADSTART: Duration = Duration::from_millis(200);
-const _: () = assert!(SILENCE.as_secs() > 3 * KEEPALIVE.as_secs());
+const _: () = assert!(QUIET.as_secs() > KEEPALIVE.as_secs());
+const _: () = assert!(DEAD_AFTER.as_secs() > 2 * PROBE_AFTER.as_secs());
 
 // ---- the switch ----
 
