@@ -50,8 +50,6 @@ pub const HOSTS: usize = 64;
 pub const ADDRESSES_PER_HOST: usize = 8;
 /// Endpoints kept for one peer.
 pub const ENDPOINTS_PER_PEER: usize = 8;
-/// Relays remembered as able to reach one peer.
-pub const RELAYS_PER_PEER: usize = 4;
 /// Handshakes under way that we began, one for each peer or initial peer.
 pub const ATTEMPTS: usize = PEERS + HOSTS;
 /// Handshakes under way that others began.
@@ -146,7 +144,7 @@ pub const QUIET: Duration = Duration::from_secs(30);
 /// Something was sent and nothing came back for this long: ask.
 pub const PROBE_AFTER: Duration = Duration::from_secs(3);
 /// Something was sent and nothing came back for this long: the path is dead.
-pub const DEAD_AFTER: Duration = Duration::from_secs(10);
+pub const DEAD_AFTER: Duration = Duration::from_secs(9);
 /// A peer without a path is given up after this long.
 pub const LOST_FOR: Duration = Duration::from_secs(10);
 /// While there is no direct path, the known addresses are challenged again after pauses that grow up to this.
@@ -155,6 +153,30 @@ pub const UPGRADE_MAX: Duration = Duration::from_secs(300);
 pub const RELAY_HEADSTART: Duration = Duration::from_millis(200);
 const _: () = assert!(QUIET.as_secs() > KEEPALIVE.as_secs());
 const _: () = assert!(DEAD_AFTER.as_secs() > 2 * PROBE_AFTER.as_secs());
+
+// ---- peer exchange and relays ----
+
+/// News for one peer are collected for up to this long, so that several go in one message.
+pub const NEWS_DELAY: Duration = Duration::from_millis(500);
+/// One announcement goes to a peer in this time, in the mean.
+pub const NEWS_EVERY: Duration = Duration::from_secs(10);
+/// So many may go at once.
+pub const NEWS_BURST: u32 = 4;
+/// An announcement that is not answered is sent again after this pause, doubled each time.
+pub const NEWS_AGAIN: Duration = Duration::from_secs(1);
+/// Most entries of one announcement.
+pub const NEWS_ENTRIES: usize = 128;
+/// A circuit that is not accepted is asked for again after this long.
+pub const CIRCUIT_AGAIN: Duration = Duration::from_secs(1);
+/// After so many unanswered requests another relay is tried.
+pub const CIRCUIT_TRIES: u8 = 3;
+/// A circuit that nothing came by for so long is taken down.
+pub const CIRCUIT_IDLE: Duration = Duration::from_secs(120);
+/// Tables are swept of what is over at this interval.
+pub const SWEEP: Duration = Duration::from_secs(30);
+/// Packets a second that a relay carries on one circuit in one direction.
+pub const CIRCUIT_PACKETS: u32 = 50_000;
+const _: () = assert!(CIRCUIT_IDLE.as_secs() > 3 * KEEPALIVE.as_secs());
 
 // ---- the switch ----
 

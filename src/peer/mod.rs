@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
 use crate::base::event::Parting;
-use crate::base::ids::{NodeId, SessionIndex, ShortId};
+use crate::base::ids::{CircuitId, NodeId, SessionIndex, ShortId};
 use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, LOST_FOR, UPGRADE_MAX};
 use crate::base::packet::Packet;
 use crate::base::time::{Backoff, Duration, Instant, earliest};
@@ -287,14 +287,28 @@ impl Peer {
         }
     }
 
-    /// The session in use, when this peer is the first hop of a relayed packet.
-    pub fn hop(&mut self) -> Option<&mut session::Session> {
-        self.sessions.current_mut()
+    /// Puts this peer's relay header in front of a packet that is to go through it.
+    pub fn wrap(&mut self, now: Instant, circuit: CircuitId, packet: &mut Packet) -> Result<(), Discard> {
+        let session = self.sessions.current_mut().ok_or(Discard::NoSession)?;
+        session.wrap(circuit, packet)?;
+        self.live.sent(now, true);
+        Ok(())
     }
 
-    /// The session of that index, when this peer is the last hop of a relayed packet.
-    pub fn hop_of(&mut self, index: SessionIndex) -> Option<&mut session::Session> {
-        self.sessions.by_index(index)
+    /// Takes this peer's relay header off a packet that came by `from` for the session of that index. Returns the number
+    /// that it came under.
+    pub fn unwrap(
+        &mut self,
+        now: Instant,
+        index: SessionIndex,
+        from: Path,
+        packet: &mut Packet,
+    ) -> Result<CircuitId, Discard> {
+        let length = packet.len();
+        let session = self.sessions.by_index(index).ok_or(Discard::UnknownIndex)?;
+        let circuit = session.unwrap(packet)?;
+        self.heard(now, from, length);
+        Ok(circuit)
     }
 
     /// Ends the session of that index, as the peer said goodbye under it.

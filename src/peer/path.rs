@@ -235,8 +235,9 @@ mod tests {
         assert_eq!(live.sign(at(3_001)), None);
         assert_eq!(live.sign(at(6_000)), Some(Sign::Ask));
         live.asked(at(6_000));
+        assert_eq!(live.sign(at(8_999)), None);
         assert_eq!(live.next(), Some(at(9_000)));
-        assert_eq!(live.sign(at(10_000)), Some(Sign::Dead));
+        assert_eq!(live.sign(at(9_000)), Some(Sign::Dead));
         live.heard(at(10_000));
         live.sent(at(10_000), false);
         assert_eq!(live.sign(at(10_001)), None);
