@@ -74,8 +74,12 @@ pub const EVENTS: usize = 1024;
 pub const MACS: usize = 4096;
 /// MAC addresses behind one peer.
 pub const MACS_PER_PEER: usize = 256;
+/// MAC addresses on our own side.
+pub const MACS_LOCAL: usize = MACS / 2;
 /// Entries of the neighbour cache.
 pub const NEIGHBOURS: usize = 1024;
+/// Entries of the neighbour cache that one peer's stations have.
+pub const NEIGHBOURS_PER_PEER: usize = 256;
 /// Received counters remembered in one session, in bits.
 pub const REPLAY_WINDOW: u64 = 4096;
 /// Received counters remembered on one relay hop, in bits.
@@ -182,5 +186,11 @@ const _: () = assert!(CIRCUIT_IDLE.as_secs() > 3 * KEEPALIVE.as_secs());
 
 /// A MAC address not seen for this long is forgotten.
 pub const MAC_LIFE: Duration = Duration::from_secs(300);
+/// A MAC address in use has its age renewed so often, not at each frame.
+pub const MAC_RENEWAL: Duration = Duration::from_secs(1);
+/// A MAC address that peers claim from one another moves so often at most until [`MOVES_REST`] has passed.
+pub const MOVES: u8 = 3;
+/// A MAC address that has not moved for this long has settled.
+pub const MOVES_REST: Duration = Duration::from_secs(10);
 /// A neighbour binding not seen for this long is forgotten.
 pub const NEIGHBOUR_LIFE: Duration = Duration::from_secs(60);
