@@ -655,6 +655,8 @@ mod tests {
             let (mut a, mut b) = pair();
             let early = sealed(&mut b, ms(first), Kind::Fragment).unwrap();
             sealed(&mut a, ms(first), Kind::Fragment).unwrap();
+            // Only the first counts: a later one lengthens nothing.
+            let _ = sealed(&mut a, ms(first + 20_000), Kind::Frame);
             let done = |session: &mut Session, kind| sealed(session, ms(time), kind).map(|_| ());
             assert_eq!(done(&mut a, Kind::Frame), frame, "{first} {time}");
             assert_eq!(done(&mut a, Kind::Fragment), frame, "{first} {time}");
@@ -681,11 +683,12 @@ mod tests {
             (3_599_000, 3_615_000, expired, expired),
         ] {
             let (mut a, mut b) = pair();
-            let mut packets = [Kind::Frame, Kind::Frame, Kind::Control].map(|kind| {
+            let mut packets = [Kind::Frame, Kind::Frame, Kind::Control, Kind::Frame].map(|kind| {
                 // Sealed early and held back, so that only the receiver's clock counts.
                 sealed(&mut a, at(1), kind).unwrap()
             });
             assert_eq!(b.open(ms(first), &mut packets[0]), Ok(Kind::Frame));
+            let _ = b.open(ms(first + 14_000), &mut packets[3]);
             assert_eq!(b.open(ms(time), &mut packets[1]), frame, "{first} {time}");
             assert_eq!(b.open(ms(time), &mut packets[2]), other, "{first} {time}");
         }
