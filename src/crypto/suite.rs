@@ -1,22 +1,22 @@
 //! Suite 1: AES-256-CTR and HMAC-SHA-256 truncated to 16 bytes, encrypt-then-MAC over header and
 //! ciphertext; and the short MAC of a relay hop.
 //!
-//! Keys are expanded once, when they are made: the AES round keys and both HMAC pads are kept, so a packet
-//! pays for its own bytes only. Everything works in place on the packet's bytes and allocates nothing.
-//! MACs are compared in constant time, and before a byte is decrypted.
+//! Keys are expanded once, when they are made: the AES round keys and both states of the hash behind HMAC's
+//! pads are kept, so a packet pays for its own bytes only. Everything works in place on the packet's bytes
+//! and allocates nothing. MACs are compared in constant time, and before a byte is decrypted.
 //!
-//! The whole of the cipher work passes through [`Keys::crypt`] and [`mac`]; several packets at once, or
-//! another suite, would begin there.
+//! The block functions come from the crates; `Keys::crypt` and `Hmac::mac` are all the work there is,
+//! so several packets side by side, or another suite, would begin there.
 
 use aes::Aes256Enc;
 use ctr::CtrCore;
 use ctr::cipher::array::Array;
+use ctr::cipher::typenum::U64;
 use ctr::cipher::{InnerIvInit, KeyInit, StreamCipherCore};
 use ctr::flavors::Ctr32BE;
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use sha2::block_api::compress256;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::base::discard::Discard;
 use crate::base::limits::{RELAY_FRONT, SEAL_BACK, SEAL_FRONT};
@@ -28,16 +28,22 @@ pub const AES256_CTR_HMAC_SHA256: u8 = 1;
 /// What stands in front of the encrypted part: the header; the kind behind it is encrypted.
 const HEADER: usize = SEAL_FRONT - 1;
 const BLOCK: usize = 16;
+const HASH_BLOCK: usize = 64;
+/// SHA-256 before its first block (FIPS 180-4, 5.3.3).
+const START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 /// The last cipher block of a packet may reach into the room of the tag.
 const _: () = assert!(BLOCK <= SEAL_BACK);
 
 /// Length of a hop MAC, in bytes.
 pub const HOP_MAC: usize = 8;
+/// What a hop MAC covers of the relay header: all but itself.
+const HOP_HEAD: usize = RELAY_FRONT - HOP_MAC;
 /// How many bytes of the inner packet a hop MAC covers at most.
 const HOP_INNER: usize = 32;
 /// Header, length and inner bytes are one block of SHA-256 with its padding, so a hop costs two
 /// compressions whatever it carries.
-const _: () = assert!((RELAY_FRONT - HOP_MAC) + 2 + HOP_INNER + 1 + 8 <= 64);
+const _: () = assert!(HOP_HEAD + 2 + HOP_INNER + 1 + 8 <= 64);
 
 /// Seals the packets of one direction.
 pub struct SealKey(Keys);
@@ -55,7 +61,7 @@ impl SealKey {
     pub fn seal(&self, counter: u64, packet: &mut [u8]) -> Result<(), Discard> {
         let tag_at = tag_place(packet)?;
         self.0.crypt(counter, packet);
-        let tag = mac::<SEAL_BACK>(&self.0.mac, &[&packet[..tag_at]]);
+        let tag = self.0.hmac.mac::<SEAL_BACK>(&packet[..tag_at]);
         packet[tag_at..].copy_from_slice(&tag);
         Ok(())
     }
@@ -77,7 +83,7 @@ impl OpenKey {
     /// wrong; the packet is untouched then.
     pub fn open(&self, counter: u64, packet: &mut [u8]) -> Result<(), Discard> {
         let tag_at = tag_place(packet)?;
-        let tag = mac::<SEAL_BACK>(&self.0.mac, &[&packet[..tag_at]]);
+        let tag = self.0.hmac.mac::<SEAL_BACK>(&packet[..tag_at]);
         if !bool::from(tag.ct_eq(&packet[tag_at..])) {
             return Err(Discard::Forged);
         }
@@ -94,13 +100,17 @@ fn tag_place(packet: &[u8]) -> Result<usize, Discard> {
 /// The expanded keys of one direction. Round keys and pads wipe themselves.
 struct Keys {
     cipher: Aes256Enc,
-    mac: Hmac<Sha256>,
+    hmac: Hmac,
     salt: [u8; 4],
 }
 
 impl Keys {
     fn new(keys: &DirectionKeys) -> Keys {
-        Keys { cipher: Aes256Enc::new((&keys.encryption).into()), mac: keyed(&keys.mac), salt: keys.salt }
+        Keys {
+            cipher: Aes256Enc::new((&keys.encryption).into()),
+            hmac: Hmac::new(&keys.mac),
+            salt: keys.salt,
+        }
     }
 
     /// Encrypts or decrypts between header and tag: SP 800-38A, 6.5, with salt(4) | counter(8) | block(4).
@@ -129,19 +139,24 @@ impl Drop for Keys {
 /// A MAC covers the relay header, the length of the inner packet and its first bytes: enough that nobody
 /// else can make a relay forward something, and the same small work for every length. The inner packet has
 /// a tag of its own for its receiver.
-pub struct HopKey(Hmac<Sha256>);
+pub struct HopKey(Hmac);
 
 impl HopKey {
     /// Expands the key.
     pub fn new(key: &[u8; 32]) -> HopKey {
-        HopKey(keyed(key))
+        HopKey(Hmac::new(key))
     }
 
-    /// The MAC of a relay header (16 bytes) in front of that inner packet.
+    /// The MAC of a relay header in front of that inner packet. `head` is the 16 bytes before the MAC.
     pub fn mac(&self, head: &[u8], inner: &[u8]) -> [u8; HOP_MAC] {
         // No datagram is longer than its 16-bit length field says (RFC 768).
-        let length = u16::try_from(inner.len()).unwrap_or(u16::MAX).to_be_bytes();
-        mac(&self.0, &[head, &length, &inner[..inner.len().min(HOP_INNER)]])
+        let length = u16::try_from(inner.len()).unwrap_or(u16::MAX);
+        let covered = &inner[..inner.len().min(HOP_INNER)];
+        let mut bytes = [0; HOP_HEAD + 2 + HOP_INNER];
+        bytes[..HOP_HEAD].copy_from_slice(head);
+        bytes[HOP_HEAD..HOP_HEAD + 2].copy_from_slice(&length.to_be_bytes());
+        bytes[HOP_HEAD + 2..][..covered.len()].copy_from_slice(covered);
+        self.0.mac(&bytes[..HOP_HEAD + 2 + covered.len()])
     }
 
     /// Checks the MAC in constant time; [`Discard::Forged`] when it is wrong.
@@ -150,24 +165,57 @@ impl HopKey {
     }
 }
 
-/// An HMAC with both pads absorbed.
-fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
-    // Filled up to one block as HMAC does it (RFC 2104, section 2), which leaves no length to refuse.
-    let mut block = [0; 64];
-    block[..32].copy_from_slice(key);
-    let hmac = Hmac::new((&block).into());
-    block.zeroize();
-    hmac
+/// HMAC-SHA-256 (RFC 2104) under one key, as the hash's two states once each pad has been absorbed.
+///
+/// It works on the compression function: a packet is hashed where it lies, and what is kept is 64 bytes,
+/// which also is the form in which several packets could be hashed side by side.
+#[derive(Zeroize, ZeroizeOnDrop)]
+struct Hmac {
+    inner: [u32; 8],
+    outer: [u32; 8],
 }
 
-/// The first `N` bytes of HMAC-SHA-256 (RFC 2104, section 5) over all parts in a row.
-fn mac<const N: usize>(keyed: &Hmac<Sha256>, parts: &[&[u8]]) -> [u8; N] {
-    let mut hmac = keyed.clone();
-    parts.iter().for_each(|part| hmac.update(part));
-    let full = hmac.finalize().into_bytes();
-    let mut short = [0; N];
-    short.copy_from_slice(&full[..N]);
-    short
+impl Hmac {
+    fn new(key: &[u8; 32]) -> Hmac {
+        let absorbed = |pad: u8| {
+            let mut block = [pad; HASH_BLOCK];
+            block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+            let mut state = START;
+            compress256(&mut state, &[block]);
+            block.zeroize();
+            state
+        };
+        Hmac { inner: absorbed(0x36), outer: absorbed(0x5c) }
+    }
+
+    /// The first `N` bytes of the MAC (RFC 2104, section 5).
+    fn mac<const N: usize>(&self, bytes: &[u8]) -> [u8; N] {
+        let inner = digest(self.inner, bytes);
+        let outer = digest(self.outer, &inner);
+        let mut short = [0; N];
+        short.copy_from_slice(&outer[..N]);
+        short
+    }
+}
+
+/// SHA-256 (FIPS 180-4, 6.2) of one block that has been absorbed into `state`, and `bytes` after it.
+fn digest(mut state: [u32; 8], bytes: &[u8]) -> [u8; 32] {
+    let (whole, rest) = Array::<u8, U64>::slice_as_chunks(bytes);
+    compress256(&mut state, Array::cast_slice_to_core(whole));
+    // The end: a one bit, zeros, the length in bits; in a block of its own if it does not fit.
+    let mut last = [0; HASH_BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    last[rest.len()] = 0x80;
+    if rest.len() >= HASH_BLOCK - 8 {
+        compress256(&mut state, &[last]);
+        last = [0; HASH_BLOCK];
+    }
+    let bits = 8 * (HASH_BLOCK + bytes.len()) as u64;
+    last[HASH_BLOCK - 8..].copy_from_slice(&bits.to_be_bytes());
+    compress256(&mut state, &[last]);
+    let mut hash = [0; 32];
+    hash.chunks_exact_mut(4).zip(state).for_each(|(bytes, word)| bytes.copy_from_slice(&word.to_be_bytes()));
+    hash
 }
 
 #[cfg(test)]
@@ -242,10 +290,25 @@ mod tests {
         for (key, data, wanted) in cases {
             let mut padded = [0; 32];
             padded[..key.len()].copy_from_slice(key);
-            let full: [u8; 32] = mac(&keyed(&padded), &[&data[..3], &data[3..]]);
+            let full: [u8; 32] = Hmac::new(&padded).mac(data);
             let wanted = hex(wanted);
             assert_eq!(full[..wanted.len()], wanted);
-            assert_eq!(mac::<16>(&keyed(&padded), &[data])[..], wanted[..16]);
+            assert_eq!(Hmac::new(&padded).mac::<16>(data)[..], wanted[..16]);
+        }
+    }
+
+    #[test]
+    fn the_mac_is_hmac_at_every_length() {
+        use hmac::{KeyInit, Mac};
+        let bytes: Vec<u8> = (0..=255).cycle().take(300).collect();
+        for length in 0..bytes.len() {
+            let mut other = hmac::Hmac::<sha2::Sha256>::new_from_slice(&[7; 32]).unwrap();
+            other.update(&bytes[..length]);
+            assert_eq!(
+                Hmac::new(&[7; 32]).mac::<32>(&bytes[..length])[..],
+                *other.finalize().into_bytes(),
+                "{length}"
+            );
         }
     }
 
@@ -313,7 +376,7 @@ mod tests {
     #[test]
     fn a_hop_mac_covers_header_length_and_first_bytes() {
         let key = HopKey::new(&[3; 32]);
-        let head = [1; RELAY_FRONT - HOP_MAC];
+        let head = [1; HOP_HEAD];
         let inner = [2; 100];
         let mac = key.mac(&head, &inner);
         assert_eq!(key.check(&head, &mac, &inner), Ok(()));
