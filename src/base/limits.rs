@@ -99,6 +99,8 @@ pub const REKEY_INITIATOR: Duration = Duration::from_secs(120);
 pub const REKEY_RESPONDER: Duration = Duration::from_secs(150);
 /// The rekey deadline is brought forward by up to this much, at random.
 pub const REKEY_JITTER: Duration = Duration::from_secs(10);
+/// Whose first late frame came from the other side leaves the rekey to it for this long.
+pub const REKEY_YIELD: Duration = Duration::from_secs(2);
 /// Frames are no longer sealed under a key of this age.
 pub const FRAMES_UNTIL: Duration = Duration::from_secs(180);
 /// Frames are accepted this much longer than they may be sealed.
@@ -113,6 +115,7 @@ pub const SESSION_RENEWAL: Duration = Duration::from_secs(300);
 pub const INDEX_REST: Duration = Duration::from_secs(180);
 const _: () = assert!(REKEY_INITIATOR.as_secs() < REKEY_RESPONDER.as_secs());
 const _: () = assert!(REKEY_RESPONDER.as_secs() < FRAMES_UNTIL.as_secs());
+const _: () = assert!(REKEY_YIELD.as_secs() < IDLE_GRACE.as_secs() / 2);
 
 // ---- handshakes ----
 
