@@ -114,6 +114,8 @@ const _: () = assert!(REKEY_RESPONDER.as_secs() < FRAMES_UNTIL.as_secs());
 
 // ---- handshakes ----
 
+/// A pre-shared key with fewer characters is refused.
+pub const PSK_MIN: usize = 12;
 /// When the tries of one round of a handshake are sent, counted from its start.
 pub const TRIES: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(7)];
