@@ -373,6 +373,47 @@ mod tests {
     }
 
     #[test]
+    fn a_member_with_a_bad_key_is_refused() {
+        // S10: the sender knows the PSK and what such a key makes of every shared secret, and seals with it.
+        let beginning = Beginning::<Aes256CtrHmac>::new(&[], &[1; 32]);
+        let (alice, bob) = (KeyPair::from_secret([2; 32]), KeyPair::from_secret([3; 32]));
+        let mut non_canonical = [0xff; 32];
+        non_canonical[31] = 0x7f;
+        for bad in [[0; 32], non_canonical] {
+            let (sent_first, tag) = beginning.initiate(alice.clone(), &mut []);
+
+            // As ephemeral key of the first message.
+            let (mut symmetric, mut none) = (beginning.symmetric.clone(), []);
+            symmetric.mix_ephemeral(&bad);
+            let its_tag = symmetric.seal(&mut none);
+            let got_first = beginning.receive(&bad, &mut none, &its_tag).unwrap();
+            let refused = got_first.answer(&bob, bob.clone(), &mut none).err();
+            assert_eq!(refused, Some(Discard::BadKey));
+
+            // As static key of the second.
+            let mut got_first = beginning.receive(alice.public(), &mut none, &tag).unwrap();
+            let symmetric = &mut got_first.symmetric;
+            symmetric.mix_ephemeral(bob.public());
+            symmetric.mix_key(&*bob.diffie_hellman(alice.public()).unwrap());
+            let sealed_key = symmetric.seal_key(&bad);
+            symmetric.mix_key(&[0; 32]);
+            let its_tag = symmetric.seal(&mut none);
+            let refused = sent_first.receive(bob.public(), &sealed_key, &mut none, &its_tag).err();
+            assert_eq!(refused, Some(Discard::BadKey));
+
+            // As static key of the third.
+            let got_first = beginning.receive(alice.public(), &mut none, &tag).unwrap();
+            let (sent_second, sealed_key, tag) = got_first.answer(&bob, bob.clone(), &mut none).unwrap();
+            let mut got_second = sent_first.receive(bob.public(), &sealed_key, &mut none, &tag).unwrap();
+            let sealed_key = got_second.symmetric.seal_key(&bad);
+            got_second.symmetric.mix_key(&[0; 32]);
+            let its_tag = got_second.symmetric.seal(&mut none);
+            let refused = sent_second.receive(&sealed_key, &mut none, &its_tag).err();
+            assert_eq!(refused, Some(Discard::BadKey));
+        }
+    }
+
+    #[test]
     fn each_nonce_has_a_keystream_of_its_own() {
         let (mut one, mut other) = ([0; 64], [0; 64]);
         Aes256CtrHmac::seal(&[9; 32], 0, &[], &mut one);
