@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_generated_psk_is_read_back() {
-        for random in [[0; 32], [0xff; 32], core::array::from_fn(|at| at as u8 * 7)] {
+        for random in [[0; 32], [0xff; 32], core::array::from_fn(|at| u8::try_from(at * 7).unwrap())] {
             let text = generate_psk(random);
             assert_eq!(text.len(), 69);
             assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{text}");
