@@ -309,6 +309,7 @@ mod tests {
         for first in 0xed..=0xff {
             let mut bad = last_good;
             bad[0] = first;
+            assert!(!is_canonical(&bad));
             assert_eq!(ours.diffie_hellman(&bad).unwrap_err(), Discard::BadKey);
         }
         let mut high_bit = *KeyPair::from_secret([8; 32]).public();

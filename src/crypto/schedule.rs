@@ -155,6 +155,8 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 18);
-        assert_ne!(keys.seal.salt, keys.open.salt);
+        for other in [&keys.open, &other_suite.seal, &other_hash.seal] {
+            assert_ne!(keys.seal.salt, other.salt);
+        }
     }
 }
