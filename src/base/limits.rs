@@ -119,6 +119,8 @@ const _: () = assert!(REKEY_YIELD.as_secs() < IDLE_GRACE.as_secs() / 2);
 
 // ---- handshakes ----
 
+/// A pre-shared key with fewer characters is refused.
+pub const PSK_MIN: usize = 12;
 /// The pause after the first try; doubled after each, so that tries fall at 0, 1, 3, 7 s and so on.
 pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause between two tries to reach a node that others told of.

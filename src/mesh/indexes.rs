@@ -92,6 +92,11 @@ impl Indexes {
         }
     }
 
+    /// The index was given out for nothing: nobody has seen it, so it need not rest.
+    pub fn withdraw(&mut self, index: SessionIndex) {
+        self.owners.remove(&index);
+    }
+
     /// Gives free what has rested.
     fn expire(&mut self, now: Instant) {
         while let Some(&(until, index)) = self.resting.front()
