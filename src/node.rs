@@ -39,7 +39,13 @@ impl Node {
     /// A node with these settings. `network_key` is the network's one secret
     /// ([`crypto::identity::network_key`](crate::crypto::identity::network_key)), `secret` the node's
     /// X25519 key, `seed` all the randomness it will ever use.
-    pub fn new(settings: &Settings, network_key: [u8; 32], secret: [u8; 32], seed: [u8; 32], now: Instant) -> Node {
+    pub fn new(
+        settings: &Settings,
+        network_key: [u8; 32],
+        secret: [u8; 32],
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Node {
         let mut random = Random::new(seed);
         Node {
             switch: Switch::new(random.u64()),
@@ -67,19 +73,24 @@ impl Node {
         settle(fate, frame, out);
     }
 
-    fn forward_frame(&mut self, now: Instant, packet: &mut Packet, out: &mut Outbox) -> Result<Fate, Discard> {
+    fn forward_frame(
+        &mut self,
+        now: Instant,
+        packet: &mut Packet,
+        out: &mut Outbox,
+    ) -> Result<Fate, Discard> {
         let frame = Frame::read(packet.bytes())?;
         let destination = self.switch.destination(now, &frame);
-        if let Some(neighbours) = &mut self.neighbours {
+        if let Some(neighbours) = &mut self.neighbours
+            && destination == Destination::Everyone
+        {
             let peer_of = |vlan, mac| self.switch.peer_of(now, vlan, mac);
             if neighbours.answer(now, &frame, packet, peer_of) {
                 return Ok(Fate::Deliver);
             }
         }
         match destination {
-            Destination::One(peer) => {
-                self.mesh.seal(now, peer, Kind::Frame, packet).map(Fate::Send)
-            }
+            Destination::One(peer) => self.mesh.seal(now, peer, Kind::Frame, packet).map(Fate::Send),
             Destination::Everyone => {
                 self.flood(now, packet, out);
                 Ok(Fate::Spent)
@@ -100,7 +111,13 @@ impl Node {
     }
 
     /// A datagram from the network.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, mut datagram: Packet, out: &mut Outbox) {
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        mut datagram: Packet,
+        out: &mut Outbox,
+    ) {
         let fate = match self.mesh.open(now, from, &mut datagram, out) {
             Ok(Opened::Frame(peer)) => self.receive_frame(now, peer, &datagram, out),
             Ok(Opened::Forward(to)) => Ok(Fate::Send(to)),
@@ -122,12 +139,15 @@ impl Node {
             return Err(Discard::NotForwarded);
         }
         let frame = Frame::read(packet.bytes())?;
-        if let Learned::Moved { .. } = self.switch.learn(now, from, &frame)?
+        let learned = self.switch.learn(now, from, &frame)?;
+        if let Learned::Moved { .. } = learned
             && let Some(to) = self.member(from).map(|member| member.peer.short())
         {
             out.tell(Event::MacMoved { mac: frame.source, to });
         }
-        if let Some(neighbours) = &mut self.neighbours {
+        if let Some(neighbours) = &mut self.neighbours
+            && !matches!(learned, Learned::Held | Learned::Full)
+        {
             neighbours.learn(now, from, &frame, packet.bytes());
         }
         Ok(Fate::Deliver)

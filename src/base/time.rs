@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {
         let mut bucket = Bucket::new(2, SECOND, Instant::ZERO);
-        let taken = |bucket: &mut Bucket, ms| bucket.take(Instant::from_micros(ms * 1000));
+        let taken = |bucket: &mut Bucket, ms: u64| bucket.take(Instant::from_micros(ms * 1000));
         assert!(taken(&mut bucket, 0) && taken(&mut bucket, 0) && !taken(&mut bucket, 0));
         assert_eq!(bucket.ready_at(), Instant::ZERO + SECOND);
         assert!(!taken(&mut bucket, 999) && taken(&mut bucket, 1000) && !taken(&mut bucket, 1500));

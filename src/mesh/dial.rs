@@ -56,7 +56,12 @@ impl Dial {
     }
 
     /// Sets the time of the next try after one at `now`: the pause that is due, and `jitter` of it.
-    pub fn postpone(&mut self, now: Instant, jitter: impl FnOnce(Duration) -> Duration, most: Option<Duration>) {
+    pub fn postpone(
+        &mut self,
+        now: Instant,
+        jitter: impl FnOnce(Duration) -> Duration,
+        most: Option<Duration>,
+    ) {
         let pause = self.backoff.pause();
         let pause = most.map_or(pause, |most| pause.min(most));
         self.next = Some(now + pause + jitter(pause / 4));

@@ -10,9 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::base::discard::Discard;
 use crate::base::ids::PeerKey;
-use crate::base::limits::{
-    CONTROL_MAX, NEWS_AGAIN, NEWS_BURST, NEWS_DELAY, NEWS_ENTRIES, NEWS_EVERY, PEERS,
-};
+use crate::base::limits::{CONTROL_MAX, NEWS_AGAIN, NEWS_BURST, NEWS_DELAY, NEWS_ENTRIES, NEWS_EVERY, PEERS};
 use crate::base::outbox::Outbox;
 use crate::base::time::{Backoff, Bucket, Instant};
 use crate::mesh::Mesh;
@@ -183,7 +181,13 @@ impl Mesh {
         }
     }
 
-    fn announce(&mut self, now: Instant, key: PeerKey, pause: Backoff, out: &mut Outbox) -> Result<(), Discard> {
+    fn announce(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        pause: Backoff,
+        out: &mut Outbox,
+    ) -> Result<(), Discard> {
         let mut packet = out.blank()?;
         let room = packet.push_back(CONTROL_MAX)?;
         let composed = compose(&mut self.peers, key, now, pause, self.relays, room);
@@ -310,10 +314,7 @@ fn compose(
         pause,
     };
     let mut writer = AnnounceWriter::new(room, sequence)?;
-    for slot in 0..PEERS as u16 {
-        if !pending.has(slot) {
-            continue;
-        }
+    for slot in (0u16..).take(PEERS).filter(|slot| news.pending.has(*slot)) {
         let subject = peers.key(usize::from(slot)).and_then(|subject| peers.get(subject));
         let Some(subject) = subject else {
             pending.set(slot, false);

@@ -4,8 +4,6 @@
 //! bytes. An answer is made once and stored: the same first message gets the same second one while the answer lives,
 //! then silence (S2, S5a). A node is let in only when its third message has proved that it has both keys.
 
-use std::net::SocketAddr;
-
 use crate::base::discard::Discard;
 use crate::base::event::Event;
 use crate::base::ids::{HostId, PeerKey, SessionIndex};
@@ -22,7 +20,6 @@ use crate::peer::path::Path;
 use crate::peer::session::{Role, Session};
 use crate::peer::sessions::Link;
 use crate::wire::control::Control;
-use crate::wire::cursor::Reader;
 use crate::wire::envelope::{Kind, Type};
 use crate::wire::hello::{HELLO3, Hello2, Hello3};
 
@@ -208,8 +205,10 @@ impl Mesh {
             Type::Hello3 => self.handle_hello3(now, origin, message, out),
             Type::Sealed | Type::Relayed => Err(Discard::Malformed),
         };
-        if let (Err(why @ (Discard::BadKey | Discard::Refused | Discard::NoRoom)), Origin::Outside(Path::Direct(from))) =
-            (handled, origin)
+        if let (
+            Err(why @ (Discard::BadKey | Discard::Refused | Discard::NoRoom)),
+            Origin::Outside(Path::Direct(from)),
+        ) = (handled, origin)
         {
             out.tell(Event::HandshakeRefused { from, why });
         }

@@ -45,7 +45,12 @@ impl Indexes {
     }
 
     /// A random index for `owner` that nothing else answers to.
-    pub fn fresh(&mut self, now: Instant, random: &mut Random, owner: Owner) -> Result<SessionIndex, Discard> {
+    pub fn fresh(
+        &mut self,
+        now: Instant,
+        random: &mut Random,
+        owner: Owner,
+    ) -> Result<SessionIndex, Discard> {
         self.expire(now);
         if self.owners.is_full() {
             return Err(Discard::NoRoom);

@@ -85,7 +85,13 @@ pub struct Mesh {
 
 impl Mesh {
     /// A node that knows its initial peers by name only.
-    pub fn new(settings: &Settings, network_key: &[u8; 32], secret: [u8; 32], mut random: Random, now: Instant) -> Mesh {
+    pub fn new(
+        settings: &Settings,
+        network_key: &[u8; 32],
+        secret: [u8; 32],
+        mut random: Random,
+        now: Instant,
+    ) -> Mesh {
         let identity = Identity::from_secret(secret);
         let short = short_id(&identity.id());
         let keys = NetworkKeys::derive(network_key, &settings.network);

@@ -38,7 +38,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// None known; room for [`PEERS`].
+    /// None known; room for [`PEERS`] without allocating again.
     pub fn new() -> Peers {
         Peers { slots: Vec::with_capacity(PEERS) }
     }
@@ -128,6 +128,12 @@ impl Peers {
                 member.news.forget(key);
             }
         }
+    }
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Peers::new()
     }
 }
 

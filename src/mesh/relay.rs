@@ -394,7 +394,8 @@ impl Mesh {
         theirs: CircuitId,
         origin: NodeId,
     ) -> Result<CircuitId, Discard> {
-        let ends = |entry: &Entry| matches!(entry.circuit, Circuit::End { relay: other, .. } if other == relay);
+        let ends =
+            |entry: &Entry| matches!(entry.circuit, Circuit::End { relay: other, .. } if other == relay);
         if self.circuits.entries.iter().filter(|(_, entry)| ends(entry)).count() >= CIRCUITS_PER_PEER {
             return Err(Discard::NoRoom);
         }

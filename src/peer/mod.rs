@@ -237,8 +237,7 @@ impl Peer {
     pub fn seal(&mut self, now: Instant, kind: Kind, packet: &mut Packet) -> Result<(), Discard> {
         let session = self.sessions.current_mut().ok_or(Discard::NoSession)?;
         let sealed = session.seal(now, kind, packet);
-        let rekey = session.rekey_at().is_some_and(|at| at <= now);
-        self.attention |= rekey && !self.rekeying;
+        self.watch_key(now);
         sealed?;
         self.live.sent(now, matches!(kind, Kind::Frame | Kind::Fragment | Kind::Challenge));
         Ok(())
@@ -255,11 +254,18 @@ impl Peer {
     ) -> Result<Kind, Discard> {
         let length = packet.len();
         let kind = self.sessions.open(now, index, packet, freed)?;
+        self.watch_key(now);
         if self.confirm.as_ref().is_some_and(|confirm| confirm.index == index) {
             self.confirm = None;
         }
         self.heard(now, from, length);
         Ok(kind)
+    }
+
+    /// A packet may have brought the time for a new key forward: the first frame after a long idle time does.
+    fn watch_key(&mut self, now: Instant) {
+        let due = self.sessions.current().and_then(|session| session.rekey_at()).is_some_and(|at| at <= now);
+        self.attention |= due && !self.rekeying;
     }
 
     /// Notes an authenticated packet of `length` bytes that came by `from`.
@@ -271,8 +277,7 @@ impl Peer {
         }
         match from {
             Path::Direct(address) => {
-                let replace =
-                    self.candidate.is_none_or(|c| c.address() != address && c.is_stale(now));
+                let replace = self.candidate.is_none_or(|c| c.address() != address && c.is_stale(now));
                 if replace {
                     self.candidate = Some(Candidate::new(now, address));
                 }

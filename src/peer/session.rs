@@ -61,6 +61,21 @@ pub struct Traffic {
     pub opened: Carried,
 }
 
+impl Traffic {
+    /// Adds what another session carried.
+    pub fn add(&mut self, other: Traffic) {
+        self.sealed.join(other.sealed);
+        self.opened.join(other.opened);
+    }
+}
+
+impl Carried {
+    fn join(&mut self, other: Carried) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+    }
+}
+
 /// One session under one pair of keys.
 pub struct Session {
     local: SessionIndex,

@@ -137,10 +137,8 @@ impl Sessions {
         let link = self.find(index).ok_or(Discard::UnknownIndex)?;
         let kind = link.session.open(now, packet)?;
         link.heard = now;
-        let confirmed = self
-            .next
-            .as_ref()
-            .is_some_and(|next| next.session.local() == index && next.retired.is_none());
+        let confirmed =
+            self.next.as_ref().is_some_and(|next| next.session.local() == index && next.retired.is_none());
         if confirmed && let Some(next) = self.next.take() {
             self.take_over(now, next, freed);
         }

@@ -111,6 +111,7 @@ pub struct Entry {
 
 /// Which node an entry is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "lives on the stack while one entry is read or written")]
 pub enum Subject {
     /// Only its name, in the hope that the receiver knows it.
     Brief(ShortId),
