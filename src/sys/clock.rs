@@ -32,7 +32,8 @@ impl Clock {
 
 /// Microseconds since the machine started, time asleep included.
 fn boottime() -> io::Result<u64> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: plain numbers; all zero is a valid value, and musl hides a field of padding.
+    let mut time: libc::timespec = unsafe { std::mem::zeroed() };
     // SAFETY: `time` is a timespec of ours that the kernel fills.
     check(unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) })?;
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

@@ -8,6 +8,8 @@
 
 pub mod clock;
 pub mod control;
+pub mod datagram;
+pub mod events;
 pub mod files;
 pub mod helper;
 pub mod log;
@@ -58,12 +60,25 @@ pub(crate) fn words(error: &io::Error) -> String {
 
 /// Sets a socket option whose value is a C integer or a plain structure.
 pub(crate) fn set_option<T: Copy>(socket: &impl AsFd, level: c_int, name: c_int, value: T) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
-    // SAFETY: `value` lives through the call and `length` is its size; the kernel only reads it.
-    check(unsafe {
-        libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, (&raw const value).cast(), length)
-    })?;
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: `value` lives through the call with the length given; the kernel only reads it.
+    check(unsafe { libc::setsockopt(socket, level, name, (&raw const value).cast(), length_of::<T>()) })?;
     Ok(())
+}
+
+/// The size of a structure, as the kernel wants to be told it.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "structures of the kernel have some hundred bytes at most"
+)]
+pub(crate) const fn length_of<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}
+
+/// The number of an address family, as it stands in socket addresses.
+#[expect(clippy::cast_possible_truncation, reason = "families have small numbers")]
+pub(crate) const fn family_number(family: c_int) -> libc::sa_family_t {
+    family as libc::sa_family_t
 }
 
 /// Has `source` wake the poll under `token` when it becomes readable. The poll is edge-triggered: whoever is

@@ -56,7 +56,7 @@ impl Signals {
     ///
     /// # Errors
     /// None that the loop could do anything about.
-    pub fn next(&mut self) -> io::Result<Option<Signal>> {
+    pub fn take(&mut self) -> io::Result<Option<Signal>> {
         let mut record = [0; RECORD];
         match self.descriptor.read(&mut record) {
             Ok(_) => Ok(meaning(&record)),
@@ -139,7 +139,7 @@ mod tests {
         // A thread of its own: the mask is a thread's.
         std::thread::spawn(|| {
             let mut signals = Signals::install().unwrap();
-            assert_eq!(signals.next().unwrap(), None);
+            assert_eq!(signals.take().unwrap(), None);
             let table = [
                 (libc::SIGTERM, Signal::Stop),
                 (libc::SIGINT, Signal::Stop),
@@ -148,8 +148,8 @@ mod tests {
             ];
             for (number, meaning) in table {
                 send_to_this_thread(number);
-                assert_eq!(signals.next().unwrap(), Some(meaning), "signal {number}");
-                assert_eq!(signals.next().unwrap(), None);
+                assert_eq!(signals.take().unwrap(), Some(meaning), "signal {number}");
+                assert_eq!(signals.take().unwrap(), None);
             }
         })
         .join()

@@ -7,8 +7,7 @@
 //! pass ([`is_transient`]).
 
 use std::io;
-use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::c_int;
@@ -18,6 +17,8 @@ use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::base::settings::{InterfaceName, Settings};
 use crate::base::time::Instant;
+use crate::sys::datagram;
+pub use crate::sys::datagram::Family;
 use crate::sys::sources::Sources;
 use crate::sys::{Context, check, set_option, words};
 
@@ -57,32 +58,6 @@ impl From<&Settings> for Listen {
             mark: settings.sockmark,
             device: settings.device.clone(),
         }
-    }
-}
-
-/// An address family, and so one of the two sockets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// Both, in the order of their sockets.
-    pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
-
-    /// The family's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::V4 => "IPv4",
-            Family::V6 => "IPv6",
-        }
-    }
-
-    fn of(address: IpAddr) -> Family {
-        if address.is_ipv4() { Family::V4 } else { Family::V6 }
     }
 }
 
@@ -227,11 +202,11 @@ impl Udp {
             return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
         };
         let from = self.sources.get(to);
-        match socket.send(from, to, packet.bytes()) {
+        match datagram::send(socket.as_fd(), from, to, packet.bytes()) {
             // The address it came to is not ours any more, or has no way there: let the kernel choose.
             Err(error) if from.is_some() && is_unreachable(&error) => {
                 self.sources.forget(to);
-                socket.send(None, to, packet.bytes())
+                datagram::send(socket.as_fd(), None, to, packet.bytes())
             }
             other => other,
         }
@@ -311,20 +286,21 @@ impl Socket {
     }
 
     fn configure(&self, listen: &Listen) -> io::Result<()> {
-        // The kernel says which of our addresses a datagram came to; it does not fragment for our sake only
-        // when asked not to.
-        match self.family {
-            Family::V4 => {
-                set_option(self, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
-                set_option(self, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
-            }
-            Family::V6 => {
-                set_option(self, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
-                set_option(self, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-                set_option(self, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)
-            }
+        // The kernel shall say which of our addresses a datagram came to, and cut what the path cannot carry.
+        let options: &[(c_int, c_int, c_int)] = match self.family {
+            Family::V4 => &[
+                (libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+                (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
+            ],
+            Family::V6 => &[
+                (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1),
+                (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+                (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT),
+            ],
+        };
+        for &(level, name, value) in options {
+            set_option(self, level, name, value).context("prepare a UDP socket")?;
         }
-        .context("prepare a UDP socket")?;
         for (forced, plain) in
             [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
         {
@@ -355,70 +331,33 @@ impl Socket {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED)
         };
         let address = SocketAddr::new(local.unwrap_or(any), port);
-        let (name, length) = Name::from_address(address);
-        // SAFETY: `name` lives through the call and `length` is the size of the member that is set.
-        check(unsafe { libc::bind(self.as_raw_fd(), (&raw const name).cast(), length) }).map_err(
-            |error| {
-                let told = match error.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        format!("UDP port {port} is already in use by another program")
-                    }
-                    io::ErrorKind::AddrNotAvailable => {
-                        format!(
-                            "cannot listen on {}: no interface of this host has that address",
-                            address.ip()
-                        )
-                    }
-                    io::ErrorKind::PermissionDenied => format!("UDP port {port} may be used by root only"),
-                    _ => format!("cannot listen on {address}: {}", words(&error)),
-                };
-                io::Error::new(error.kind(), told)
-            },
-        )?;
+        datagram::bind(self.as_fd(), address).map_err(|error| {
+            let told = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    format!("UDP port {port} is already in use by another program")
+                }
+                io::ErrorKind::AddrNotAvailable => {
+                    format!("cannot listen on {}: no interface of this host has that address", address.ip())
+                }
+                io::ErrorKind::PermissionDenied => format!("UDP port {port} may be used by root only"),
+                _ => format!("cannot listen on {address}: {}", words(&error)),
+            };
+            io::Error::new(error.kind(), told)
+        })?;
         Ok(())
     }
 
     fn port(&self) -> io::Result<u16> {
-        let mut name = Name::empty();
-        let mut length = Name::SIZE;
-        // SAFETY: `name` is ours to fill and `length` is its size.
-        check(unsafe { libc::getsockname(self.as_raw_fd(), (&raw mut name).cast(), &raw mut length) })
-            .context("read the socket's port")?;
-        Ok(name.to_address(self.family).port())
+        Ok(datagram::bound(self.as_fd(), self.family).context("read the socket's port")?.port())
     }
 
     /// Receives one datagram behind what `packet` holds.
     fn receive(&self, packet: &mut Packet) -> io::Result<Arrival> {
-        let mut name = Name::empty();
-        let mut control = Control::empty();
-        let spare = packet.spare_mut();
-        let mut part = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: spare.len() };
-        let mut message = message(&mut name, Name::SIZE, &mut part);
-        message.msg_control = (&raw mut control).cast();
-        message.msg_controllen = Control::SIZE as _;
-        // SAFETY: `message` points to the name, the part of the packet and the control buffer above, which live
-        // through the call, with their sizes.
-        let length = check(unsafe { libc::recvmsg(self.as_raw_fd(), &raw mut message, 0) })?;
-        let length = usize::try_from(length).map_err(io::Error::other)?;
-        if message.msg_flags & libc::MSG_TRUNC != 0 || length > DATAGRAM_MAX || packet.grow(length).is_err() {
+        let arrival = datagram::receive(self.as_fd(), self.family, packet.spare_mut())?;
+        if arrival.cut || arrival.length > DATAGRAM_MAX || packet.grow(arrival.length).is_err() {
             return Ok(Arrival::TooLong);
         }
-        Ok(Arrival::Datagram { from: name.to_address(self.family), to: destination(&message) })
-    }
-
-    fn send(&self, from: Option<IpAddr>, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        let (mut name, length) = Name::from_address(to);
-        let mut control = Control::empty();
-        // The kernel only reads the bytes; the field serves both directions and so asks for more.
-        let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        let mut message = message(&mut name, length, &mut part);
-        if let Some(from) = from {
-            control.set_source(&mut message, from);
-        }
-        // SAFETY: `message` points to the name, `bytes` and the control buffer above, which live through the call,
-        // with their sizes.
-        check(unsafe { libc::sendmsg(self.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) })?;
-        Ok(())
+        Ok(Arrival::Datagram { from: arrival.from, to: arrival.to })
     }
 }
 
@@ -434,164 +373,11 @@ impl AsRawFd for Socket {
     }
 }
 
-// ---- the kernel's forms ----
-
-/// A socket address as the kernel writes it: both forms start with the family.
-#[repr(C)]
-union Name {
-    v4: libc::sockaddr_in,
-    v6: libc::sockaddr_in6,
-}
-
-impl Name {
-    const SIZE: libc::socklen_t = size_of::<Name>() as libc::socklen_t;
-
-    fn empty() -> Name {
-        // SAFETY: plain numbers; all zero is a valid value of both members.
-        unsafe { std::mem::zeroed() }
-    }
-
-    fn from_address(address: SocketAddr) -> (Name, libc::socklen_t) {
-        let mut name = Name::empty();
-        match address {
-            SocketAddr::V4(address) => {
-                name.v4 = libc::sockaddr_in {
-                    sin_family: libc::AF_INET as libc::sa_family_t,
-                    sin_port: address.port().to_be(),
-                    sin_addr: kernel_v4(*address.ip()),
-                    sin_zero: [0; 8],
-                };
-                (name, size_of::<libc::sockaddr_in>() as libc::socklen_t)
-            }
-            SocketAddr::V6(address) => {
-                name.v6 = libc::sockaddr_in6 {
-                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                    sin6_port: address.port().to_be(),
-                    sin6_flowinfo: 0,
-                    sin6_addr: kernel_v6(*address.ip()),
-                    sin6_scope_id: address.scope_id(),
-                };
-                (name, size_of::<libc::sockaddr_in6>() as libc::socklen_t)
-            }
-        }
-    }
-
-    /// The address in the form that a socket of `family` gives.
-    fn to_address(&self, family: Family) -> SocketAddr {
-        match family {
-            Family::V4 => {
-                // SAFETY: plain numbers, valid whatever they are; the union was zeroed at first.
-                let name = unsafe { &self.v4 };
-                SocketAddrV4::new(rust_v4(name.sin_addr), u16::from_be(name.sin_port)).into()
-            }
-            Family::V6 => {
-                // SAFETY: as above.
-                let name = unsafe { &self.v6 };
-                let port = u16::from_be(name.sin6_port);
-                SocketAddrV6::new(Ipv6Addr::from(name.sin6_addr.s6_addr), port, 0, name.sin6_scope_id).into()
-            }
-        }
-    }
-}
-
-/// Room for one control message with a packet information, aligned as its header wants.
-#[repr(C)]
-union Control {
-    header: libc::cmsghdr,
-    room: [u8; Control::SIZE],
-}
-
-impl Control {
-    const SIZE: usize = 64;
-
-    fn empty() -> Control {
-        Control { room: [0; Control::SIZE] }
-    }
-
-    /// Has `message` leave from the address `from`.
-    fn set_source(&mut self, message: &mut libc::msghdr, from: IpAddr) {
-        match from {
-            IpAddr::V4(from) => {
-                let information = libc::in_pktinfo {
-                    ipi_ifindex: 0,
-                    ipi_spec_dst: kernel_v4(from),
-                    ipi_addr: kernel_v4(Ipv4Addr::UNSPECIFIED),
-                };
-                self.put(message, libc::IPPROTO_IP, libc::IP_PKTINFO, information);
-            }
-            IpAddr::V6(from) => {
-                let information = libc::in6_pktinfo { ipi6_addr: kernel_v6(from), ipi6_ifindex: 0 };
-                self.put(message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, information);
-            }
-        }
-    }
-
-    fn put<T: Copy>(&mut self, message: &mut libc::msghdr, level: c_int, kind: c_int, value: T) {
-        const { assert!(size_of::<libc::cmsghdr>() + size_of::<T>() + 16 <= Control::SIZE) };
-        let size = size_of::<T>() as libc::c_uint;
-        message.msg_control = (&raw mut *self).cast();
-        // SAFETY: CMSG_SPACE and CMSG_LEN only calculate.
-        let (space, length) = unsafe { (libc::CMSG_SPACE(size), libc::CMSG_LEN(size)) };
-        message.msg_controllen = space as _;
-        self.header.cmsg_level = level;
-        self.header.cmsg_type = kind;
-        self.header.cmsg_len = length as _;
-        // SAFETY: the header is ours and the room behind it was found large enough for a `T` above.
-        unsafe { libc::CMSG_DATA(&raw const self.header).cast::<T>().write_unaligned(value) };
-    }
-}
-
-/// A message of one part, from or to `name`.
-fn message(name: &mut Name, length: libc::socklen_t, part: &mut libc::iovec) -> libc::msghdr {
-    // SAFETY: null pointers and zero lengths are a valid, empty message; musl hides fields of padding.
-    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
-    message.msg_name = (&raw mut *name).cast();
-    message.msg_namelen = length;
-    message.msg_iov = part;
-    message.msg_iovlen = 1;
-    message
-}
-
-/// Which of our addresses a received datagram came to; none where the answer cannot leave from it.
-fn destination(message: &libc::msghdr) -> Option<IpAddr> {
-    // SAFETY: the kernel filled the control buffer that `message` points to and set its length.
-    let header = unsafe { libc::CMSG_FIRSTHDR(message).as_ref() }?;
-    // SAFETY: `header` lies in that buffer with its data behind it.
-    let data = unsafe { libc::CMSG_DATA(header) };
-    match (header.cmsg_level, header.cmsg_type) {
-        (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-            // SAFETY: the kernel puts an in_pktinfo behind a header of this kind; plain numbers.
-            let information = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
-            // The address to answer from, also where the datagram went to a broadcast address (ip(7)).
-            Some(rust_v4(information.ipi_spec_dst).into()).filter(|to: &IpAddr| !to.is_unspecified())
-        }
-        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-            // SAFETY: the kernel puts an in6_pktinfo behind a header of this kind; plain numbers.
-            let information = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
-            Some(Ipv6Addr::from(information.ipi6_addr.s6_addr).into())
-                .filter(|to: &IpAddr| !to.is_multicast())
-        }
-        _ => None,
-    }
-}
-
 fn unmapped(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddrV4::new(ip, address.port()).into(),
         IpAddr::V6(_) => address,
     }
-}
-
-fn kernel_v4(address: Ipv4Addr) -> libc::in_addr {
-    libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) }
-}
-
-fn kernel_v6(address: Ipv6Addr) -> libc::in6_addr {
-    libc::in6_addr { s6_addr: address.octets() }
-}
-
-fn rust_v4(address: libc::in_addr) -> Ipv4Addr {
-    Ipv4Addr::from(address.s_addr.to_ne_bytes())
 }
 
 #[cfg(test)]
