@@ -95,7 +95,7 @@ pub(crate) mod testing {
     //! Network namespaces for tests: what happens in there touches no network of the machine.
 
     use crate::sys::check;
-    use crate::sys::netlink::Netlink;
+    use crate::sys::netlink::{Link, Netlink};
 
     /// Runs `story` on a thread of its own with an empty network, loopback up. Without root it is skipped, loudly.
     pub(crate) fn in_namespace(name: &str, story: impl FnOnce() + Send + 'static) {
@@ -115,6 +115,19 @@ pub(crate) mod testing {
         if let Err(panic) = thread.join() {
             std::panic::resume_unwind(panic);
         }
+    }
+
+    /// Gives an interface an address and waits until the kernel has ruled out duplicates of it.
+    pub(crate) fn add_address_and_wait(netlink: &mut Netlink, link: &Link, address: &str, prefix: u8) {
+        let address = address.parse().unwrap();
+        netlink.add_address(link, address, prefix).unwrap();
+        for _ in 0..500 {
+            if netlink.addresses().unwrap().iter().any(|found| found.address == address) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("{address} did not become ready");
     }
 }
 

@@ -359,7 +359,7 @@ mod tests {
     use super::*;
     use crate::base::settings::InterfaceName;
     use crate::sys::tap::Tap;
-    use crate::sys::testing::in_namespace;
+    use crate::sys::testing::{add_address_and_wait, in_namespace};
 
     fn tap(name: &str) -> (Tap, Link) {
         let tap = Tap::open(&InterfaceName::new(name).unwrap()).unwrap();
@@ -378,24 +378,17 @@ mod tests {
             netlink.set_mtu(&link, 1429).unwrap();
             netlink.set_mac(&link, mac).unwrap();
             netlink.set_up(&link).unwrap();
-            let v4 = "10.1.2.3".parse().unwrap();
-            let v6 = "fd00::3".parse().unwrap();
             for _ in 0..2 {
-                netlink.add_address(&link, v4, 24).unwrap();
-                netlink.add_address(&link, v6, 64).unwrap();
+                add_address_and_wait(&mut netlink, &link, "10.1.2.3", 24);
+                add_address_and_wait(&mut netlink, &link, "fd00::3", 64);
             }
             let link = netlink.link("pvpn0").unwrap().unwrap();
             assert_eq!((link.up, link.mtu, link.mac), (true, 1429, Some(mac)));
-            // The IPv6 address is listed once duplicates are ruled out.
-            let all = loop {
-                let all = netlink.addresses().unwrap();
-                if all.iter().any(|found| found.address == v6) {
-                    break all;
-                }
-                std::thread::sleep(std::time::Duration::from_millis(50));
-            };
-            let has = |address, prefix| all.contains(&LocalAddress { index: link.index, address, prefix });
-            assert!(has(v4, 24) && has(v6, 64), "{all:?}");
+            let all = netlink.addresses().unwrap();
+            for (address, prefix) in [("10.1.2.3", 24), ("fd00::3", 64)] {
+                let wanted = LocalAddress { index: link.index, address: address.parse().unwrap(), prefix };
+                assert!(all.contains(&wanted), "{wanted:?} in {all:?}");
+            }
             assert!(all.iter().any(|found| found.address.is_loopback()));
         });
     }

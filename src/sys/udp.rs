@@ -385,7 +385,7 @@ mod tests {
     use super::*;
     use crate::base::limits::PACKETS;
     use crate::sys::netlink::Netlink;
-    use crate::sys::testing::in_namespace;
+    use crate::sys::testing::{add_address_and_wait, in_namespace};
 
     fn anywhere() -> Listen {
         Listen { local: None, port: 0, ipv4: true, ipv6: true, mark: 0, device: None }
@@ -524,8 +524,8 @@ mod tests {
         in_namespace("the_answer_leaves_from_the_address", || {
             let mut netlink = Netlink::open().unwrap();
             let lo = netlink.link("lo").unwrap().unwrap();
-            netlink.add_address(&lo, "fd00::9".parse().unwrap(), 128).unwrap();
-            netlink.add_address(&lo, "10.9.9.9".parse().unwrap(), 32).unwrap();
+            add_address_and_wait(&mut netlink, &lo, "fd00::9", 128);
+            add_address_and_wait(&mut netlink, &lo, "10.9.9.9", 32);
             // Several addresses of one host: the kernel would answer 127.0.0.1 from 127.0.0.1.
             for (asker, server) in [("127.0.0.1", "127.0.0.5"), ("::1", "fd00::9"), ("127.0.0.1", "10.9.9.9")]
             {
