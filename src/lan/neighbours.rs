@@ -348,4 +348,24 @@ mod tests {
         tell(&mut cache, at(0), ALICE, &announcement(OTHER, HERE));
         assert_eq!(cache.len(), 2);
     }
+
+    #[test]
+    fn what_moves_or_is_crowded_out_gives_its_share_back() {
+        let mut cache = Neighbours::new(1);
+        for _ in 0..300 {
+            tell(&mut cache, at(0), ALICE, &announcement(OTHER, THERE));
+            tell(&mut cache, at(0), BOB, &announcement(OTHER, THERE));
+        }
+        let mut fill = |slot: u8| {
+            let peer = PeerKey { slot: slot.into(), generation: 0 };
+            for last in 0..=255 {
+                tell(&mut cache, at(1), peer, &announcement(OTHER, Ipv4Addr::new(10, 0, slot, last)));
+            }
+            cache.table.iter().filter(|(_, entry)| entry.peer == peer).count()
+        };
+        // Alice is the first of five, of whom four have room.
+        for slot in [1, 3, 4, 5, 6, 1] {
+            assert_eq!(fill(slot), NEIGHBOURS_PER_PEER, "{slot}");
+        }
+    }
 }

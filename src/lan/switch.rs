@@ -381,10 +381,11 @@ mod tests {
         hears(&mut switch, at(20), ALICE, 1).unwrap();
         assert_eq!(switch.next_timeout(), Some(at(310)));
         // An old entry is not used even before the timer took it out.
+        assert_eq!(way(&mut switch, at(310), 2), Destination::Everyone);
         assert_eq!(switch.peer_of(at(310), 0, station(2)), None);
         assert_eq!(switch.peer_of(at(310), 0, station(1)), Some(ALICE));
         switch.expire(at(310));
-        assert_eq!(switch.entries().map(|entry| entry.mac).collect::<Vec<_>>(), [station(1)]);
+        assert_eq!(switch.entries().map(|entry| entry.mac).collect::<Vec<_>>(), [station(1), station(99)]);
         assert_eq!(switch.next_timeout(), Some(at(320)));
         assert_eq!(hears(&mut switch, at(400), BOB, 1), Ok(Learned::New));
     }
@@ -460,6 +461,19 @@ mod tests {
         }
         // A minute of trying at every tenth of a second: three times in each rest.
         assert!((3..=18).contains(&stolen), "{stolen}");
+    }
+
+    #[test]
+    fn who_moved_and_stayed_is_at_home_there() {
+        let mut switch = Switch::new(1);
+        hears(&mut switch, at(0), ALICE, 1).unwrap();
+        hears(&mut switch, at(1), BOB, 1).unwrap();
+        for tenth in 0..90 {
+            let now = at(20) + SECOND / 10 * tenth;
+            hears(&mut switch, now, ALICE, 1).unwrap();
+            hears(&mut switch, now, BOB, 1).unwrap();
+            assert_eq!(switch.peer_of(now, 0, station(1)), Some(BOB));
+        }
     }
 
     #[test]

@@ -442,6 +442,11 @@ mod tests {
         assert_eq!(meaning(&frame(ALICE, BOB, &[], IPV6, &endless)), None);
         let long = [option(2, BOB), vec![9, 4, 0, 0, 0, 0, 0, 0]].concat();
         assert_eq!(meaning(&frame(ALICE, BOB, &[], IPV6, &ndp(BOB6, ALICE6, 136, 0x60, BOB6, &long))), None);
+        // The checksum is right again over another code.
+        let mut code = good.clone();
+        code[55] = 1;
+        code[57] -= 1;
+        assert_eq!(meaning(&code), None);
         let group = ndp(BOB6, ALICE6, 136, 0x60, "ff02::1", &option(2, BOB));
         assert_eq!(meaning(&frame(ALICE, BOB, &[], IPV6, &group)), None);
     }
