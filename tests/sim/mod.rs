@@ -6,8 +6,9 @@
 //! - `mod.rs`: the world, its clock and its nodes' lives.
 //! - `traffic.rs`: the way of datagrams and frames between them.
 //! - `questions.rs`: what stories ask.
-//! - `spec.rs`, `frames.rs`, `link.rs`, `nat.rs`, `network.rs`, `invariants.rs`, `chance.rs`: the parts.
+//! - `spec.rs`, `frames.rs`, `link.rs`, `nat.rs`, `network.rs`, `invariants.rs`, `agenda.rs`, `chance.rs`: the parts.
 
+pub mod agenda;
 pub mod chance;
 pub mod frames;
 pub mod invariants;
@@ -18,7 +19,7 @@ pub mod questions;
 pub mod spec;
 pub mod traffic;
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -31,6 +32,7 @@ use peervpn::base::time::{Duration, Instant};
 use peervpn::node::Node;
 use sha2::{Digest, Sha256};
 
+use agenda::Agenda;
 use chance::Chance;
 use frames::{FrameId, Frames};
 use invariants::Invariants;
@@ -81,12 +83,6 @@ enum Action {
     Answer(FrameId),
 }
 
-struct Entry {
-    at: Instant,
-    sequence: u64,
-    action: Action,
-}
-
 /// Nodes and what lies between them.
 pub struct World {
     /// The condition of every link that has none of its own.
@@ -96,8 +92,7 @@ pub struct World {
     seed: u64,
     chance: Chance,
     now: Instant,
-    sequence: u64,
-    agenda: BinaryHeap<Entry>,
+    agenda: Agenda<Action>,
     timers: BTreeSet<(Instant, Id)>,
     members: Vec<Member>,
     network: Network,
@@ -129,8 +124,7 @@ impl World {
             seed,
             chance: Chance::new(seed),
             now: Instant::ZERO,
-            sequence: 0,
-            agenda: BinaryHeap::new(),
+            agenda: Agenda::new(),
             timers: BTreeSet::new(),
             members: Vec::new(),
             network: Network::default(),
@@ -313,7 +307,7 @@ impl World {
 
     /// Does what is next, if it is due by `end`; else the clock stands at `end` and this is false.
     fn step(&mut self, end: Instant) -> bool {
-        let action = self.agenda.peek().map(|entry| entry.at);
+        let action = self.agenda.next();
         let timer = self.timers.first().map(|&(at, _)| at.max(self.now));
         let timer_first = timer.is_some_and(|timer| action.is_none_or(|action| timer < action));
         let next = if timer_first { timer } else { action };
@@ -326,8 +320,8 @@ impl World {
             let &(_, id) = self.timers.first().expect("it was looked at");
             self.input(id, None, |node, now, out| node.handle_timeout(now, out));
             self.invariants.after_timeout(id, self.now, self.members[id.0].due);
-        } else if let Some(entry) = self.agenda.pop() {
-            self.act(entry.action);
+        } else if let Some(action) = self.agenda.pop() {
+            self.act(action);
         }
         true
     }
@@ -345,8 +339,7 @@ impl World {
     }
 
     fn schedule(&mut self, after: Duration, action: Action) {
-        self.sequence += 1;
-        self.agenda.push(Entry { at: self.now + after, sequence: self.sequence, action });
+        self.agenda.push(self.now + after, action);
     }
 
     fn look_up(&self, node: Id, host: HostId) -> Vec<SocketAddr> {
@@ -378,27 +371,6 @@ impl Drop for World {
         }
     }
 }
-
-/// The first comes out first.
-impl Ord for Entry {
-    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
-    }
-}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Entry) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Entry) -> bool {
-        self.sequence == other.sequence
-    }
-}
-
-impl Eq for Entry {}
 
 /// The name that a node with this secret has in events; computed apart from the core.
 fn short_id(secret: [u8; 32]) -> ShortId {

@@ -83,8 +83,9 @@ impl World {
         });
     }
 
-    /// What comes to that address is kept for [`World::overheard`].
+    /// What comes to that stranger's address is kept for [`World::overheard`], and S2 holds for it.
     pub fn watch(&mut self, address: SocketAddr) {
+        self.invariants.stranger_speaks(address);
         self.network.attach_stranger(address.ip());
     }
 

@@ -103,6 +103,32 @@ fn who_moves_without_knowing_is_followed_within_ten_seconds() {
 }
 
 #[test]
+fn a_stolen_packet_moves_nobody() {
+    // S19: someone on the way sends every packet on under an address of his own, before its receiver knew it. All are
+    // authentic; but he cannot answer a challenge. S2: and what is sent to him is no more than he brought.
+    let mut world = World::new(7);
+    let nodes = mesh(&mut world, 2);
+    let (a, b) = (nodes[0], nodes[1]);
+    let way = world.way(b, a);
+    world.watch(public(66));
+    for seconds in [1, 5] {
+        world.meddle(|mut datagram| {
+            if datagram.from == public(1) {
+                datagram.from = public(66);
+            }
+            vec![datagram]
+        });
+        for _ in 0..seconds * 10 {
+            world.send(a, b, 1000, false);
+            world.run_for(ms(100));
+        }
+        world.leave_alone();
+        assert_eq!(world.way(b, a), way);
+        assert!(world.talks_within(a, b, secs(1)).is_some());
+    }
+}
+
+#[test]
 fn a_peer_behind_a_changing_name_is_found_where_the_name_points() {
     let mut world = World::new(6);
     world.name("home.example", &[public(1).ip()]);

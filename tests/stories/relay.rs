@@ -148,20 +148,21 @@ fn when_the_direct_way_breaks_a_relay_takes_over() {
 #[test]
 fn who_wants_no_relay_gets_none() {
     let mut world = World::new(8);
-    world.add(member().at(public(1)).relay());
+    let relay = world.add(member().at(public(1)).relay());
     let spec = member().knows(public(1));
     let (a, _) = behind(&mut world, NatSpec::symmetric(external(1)), spec.clone().without_relays());
     let (b, _) = behind(&mut world, NatSpec::symmetric(external(2)), spec);
     assert_eq!(world.talks_within(a, b, minutes(1)), None);
-    assert!(!world.meet(a, b));
+    assert!(!world.meet(a, b) && world.direct(a, relay) && world.direct(b, relay));
 }
 
 #[test]
 fn who_offers_no_relay_is_none() {
     let mut world = World::new(9);
-    world.add(member().at(public(1)));
+    let vps = world.add(member().at(public(1)));
     let (a, b, _) = apart(&mut world);
     assert_eq!(world.talks_within(a, b, minutes(1)), None);
+    assert!(world.direct(a, vps) && world.direct(b, vps));
 }
 
 #[test]
