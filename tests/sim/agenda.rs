@@ -17,12 +17,14 @@ struct Entry<T> {
     what: T,
 }
 
-impl<T> Agenda<T> {
-    /// Nothing to do.
-    pub fn new() -> Agenda<T> {
+/// Nothing to do.
+impl<T> Default for Agenda<T> {
+    fn default() -> Agenda<T> {
         Agenda { heap: BinaryHeap::new(), sequence: 0 }
     }
+}
 
+impl<T> Agenda<T> {
     /// Something to do at that time.
     pub fn push(&mut self, at: Instant, what: T) {
         self.sequence += 1;
@@ -63,7 +65,7 @@ impl<T> Eq for Entry<T> {}
 
 #[test]
 fn things_come_in_the_order_of_time_and_then_of_arrival() {
-    let mut agenda = Agenda::new();
+    let mut agenda = Agenda::default();
     for (at, what) in [(5, 'c'), (1, 'a'), (5, 'd'), (1, 'b')] {
         agenda.push(Instant::from_micros(at), what);
     }

@@ -124,7 +124,7 @@ impl World {
             seed,
             chance: Chance::new(seed),
             now: Instant::ZERO,
-            agenda: Agenda::new(),
+            agenda: Agenda::default(),
             timers: BTreeSet::new(),
             members: Vec::new(),
             network: Network::default(),
