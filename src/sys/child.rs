@@ -169,6 +169,23 @@ pub(super) fn wait_readable<const N: usize>(fds: [RawFd; N], limit_ms: Option<u3
     polled.map(|each| each.revents != 0)
 }
 
+/// Tests that fork and tests that depend on a descriptor being closed keep out of each other's way: a
+/// child has copies of all descriptors for a moment.
+#[cfg(test)]
+static FORKS: std::sync::RwLock<()> = std::sync::RwLock::new(());
+
+/// Held by a test that forks.
+#[cfg(test)]
+pub(super) fn forking() -> std::sync::RwLockReadGuard<'static, ()> {
+    FORKS.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Held by a test during which no other forks.
+#[cfg(test)]
+pub(super) fn no_forks() -> std::sync::RwLockWriteGuard<'static, ()> {
+    FORKS.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Runs a test's `body` in a child of its own, because it changes the process for good. What it
 /// panics with goes to the standard error; the test fails with it.
 #[cfg(test)]
@@ -207,6 +224,7 @@ mod tests {
 
     #[test]
     fn a_child_answers_and_its_end_shows() {
+        let _guard = forking();
         let child = spawn(c"peervpn-test", |channel| {
             let mut room = [0; 8];
             let Received::Message(n) = channel.receive(&mut room) else { return };
@@ -223,13 +241,14 @@ mod tests {
 
     #[test]
     fn a_child_keeps_only_its_streams_and_its_socket() {
+        let _guard = forking();
         let held = std::fs::File::open("/dev/null").unwrap();
         let number = held.as_raw_fd();
         let child = spawn(c"peervpn-test", move |channel| {
             // SAFETY: no memory is involved.
             let open = |fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0;
             let others = (3..256).filter(|fd| *fd != channel.as_raw_fd() && open(*fd)).count();
-            let _ = channel.send(&[u8::from(open(2)), u8::from(open(number)), others as u8]);
+            let _ = channel.send(&[u8::from(open(2)), u8::from(open(number)), u8::try_from(others).unwrap()]);
         })
         .unwrap();
         let mut room = [0; 8];

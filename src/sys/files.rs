@@ -338,7 +338,7 @@ pub(super) mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::sys::child::{in_child, root_or_skip};
+    use crate::sys::child::{forking, in_child, root_or_skip};
 
     /// A directory of a test's own, removed at its end.
     pub(in crate::sys) struct Scratch(PathBuf);
@@ -571,6 +571,7 @@ pub(super) mod tests {
 
     #[test]
     fn directories_get_their_mode_whatever_the_umask() {
+        let _guard = forking();
         let place = Scratch::new();
         let run = place.path().join("run");
         in_child(|| {

@@ -300,7 +300,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::sys::child::{in_child, root_or_skip};
+    use crate::sys::child::{forking, in_child, root_or_skip};
     use crate::sys::files::tests::Scratch;
 
     fn wanted(user: &str, group: &str, chroot: Option<PathBuf>) -> Privileges {
@@ -338,6 +338,7 @@ mod tests {
 
     #[test]
     fn after_the_drop_nothing_is_left() {
+        let _guard = forking();
         // S23: root, groups, capabilities and the way back are all gone.
         if !root_or_skip("after_the_drop_nothing_is_left") {
             return;
@@ -367,6 +368,7 @@ mod tests {
 
     #[test]
     fn root_without_capabilities_is_possible_too() {
+        let _guard = forking();
         if !root_or_skip("root_without_capabilities_is_possible_too") {
             return;
         }
@@ -379,6 +381,7 @@ mod tests {
 
     #[test]
     fn who_may_not_drop_is_told_so() {
+        let _guard = forking();
         if !root_or_skip("who_may_not_drop_is_told_so") {
             return;
         }
@@ -391,6 +394,7 @@ mod tests {
 
     #[test]
     fn verification_notices_what_is_left() {
+        let _guard = forking();
         if !root_or_skip("verification_notices_what_is_left") {
             return;
         }
@@ -406,6 +410,7 @@ mod tests {
 
     #[test]
     fn keeping_rights_still_ends_gaining_them() {
+        let _guard = forking();
         in_child(|| {
             keep_rights().unwrap();
             let text = std::fs::read_to_string("/proc/self/status").unwrap();
