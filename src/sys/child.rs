@@ -7,6 +7,7 @@
 //! group, but it is the daemon that says when a child ends, by closing its end.
 
 use core::ffi::CStr;
+use core::time::Duration;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -58,6 +59,39 @@ pub(super) fn set_signal_mask(blocked: bool) {
             libc::sigemptyset(&raw mut set);
         }
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, core::ptr::null_mut());
+    }
+}
+
+/// Waits until a child of this process ends, at most `limit`; may come back early. Signals are blocked
+/// here, so an end that came before the call is found pending.
+pub(super) fn wait_for_end(limit: Duration) {
+    let set = end_of_children();
+    // SAFETY: a zeroed time is valid; set and time live through the call, which is asked for no details.
+    unsafe {
+        let mut time: libc::timespec = core::mem::zeroed();
+        time.tv_sec = libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX);
+        time.tv_nsec = libc::c_long::from(i32::try_from(limit.subsec_nanos()).unwrap_or(0)) as _;
+        libc::sigtimedwait(&raw const set, core::ptr::null_mut(), &raw const time);
+    }
+}
+
+/// A descriptor that becomes readable when a child of this process ends.
+pub(super) fn watch_for_ends() -> io::Result<OwnedFd> {
+    let set = end_of_children();
+    // SAFETY: the set lives through the call; the descriptor is new and nobody else owns it.
+    unsafe {
+        let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
+    }
+}
+
+fn end_of_children() -> libc::sigset_t {
+    // SAFETY: libc fills in the set, for which a zeroed one is room enough.
+    unsafe {
+        let mut set: libc::sigset_t = core::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        set
     }
 }
 

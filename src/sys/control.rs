@@ -4,8 +4,8 @@
 //! opened before rights are dropped and stays usable after. S16: only root, or whoever started the
 //! daemon, is answered; the file's mode says so and the kernel's word on the other side is checked too.
 //!
-//! A client sends one line and gets text until the end of the stream. At most [`CLIENTS`] at once, each
-//! with a bounded line, [`CLIENT_LIFE`] to ask and to take the answer, and no call that waits: a client
+//! A client sends one line and gets text until the end of the stream. At most `CLIENTS` at once, each
+//! with a bounded line, `CLIENT_LIFE` to ask and to take the answer, and no call that waits: a client
 //! that does nothing costs a place for that long and nothing else.
 //!
 //! A lock file beside the socket is held as long as the daemon lives. It tells two daemons of one name

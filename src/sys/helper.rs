@@ -372,17 +372,7 @@ fn wait_for(pid: libc::pid_t, limit: Duration) -> Option<i32> {
             return Some(status);
         }
         let left = until.checked_duration_since(Instant::now())?;
-        // SIGCHLD is blocked like all signals, so one that comes before the call is still found pending.
-        // SAFETY: set and time are filled in and live through the call; no information is asked for.
-        unsafe {
-            let mut set: libc::sigset_t = core::mem::zeroed();
-            libc::sigemptyset(&raw mut set);
-            libc::sigaddset(&raw mut set, libc::SIGCHLD);
-            let mut time: libc::timespec = core::mem::zeroed();
-            time.tv_sec = libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX);
-            time.tv_nsec = libc::c_long::from(i32::try_from(left.subsec_nanos()).unwrap_or(0)) as _;
-            libc::sigtimedwait(&raw const set, core::ptr::null_mut(), &raw const time);
-        }
+        child::wait_for_end(left);
     }
 }
 

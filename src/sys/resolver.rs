@@ -7,13 +7,13 @@
 //!
 //! Each lookup is a process of its own, forked from the child: a time limit is then a signal, a slow
 //! name holds up nobody, a crash in libc costs one answer, and libc starts fresh each time, as some
-//! versions read resolv.conf only once. At most [`LOOKUPS`] run at once, the rest wait their turn.
+//! versions read resolv.conf only once. At most `LOOKUPS` run at once, the rest wait their turn.
 
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event};
@@ -43,7 +43,7 @@ const _: () = assert!(ADDRESSES_PER_HOST < FAILURE as usize && REASON_MAX + 3 <=
 pub struct Answer {
     /// Who was asked for.
     pub host: HostId,
-    /// At least one address, at most [`ADDRESSES_PER_HOST`]; or why there is none, in libc's words.
+    /// At least one address, at most [`ADDRESSES_PER_HOST`](crate::base::limits::ADDRESSES_PER_HOST); or why there is none, in libc's words.
     pub found: Result<Vec<SocketAddr>, String>,
 }
 
@@ -58,22 +58,31 @@ impl Resolver {
     /// Forks the child, unless all hosts are addresses already. To be called while all rights are there
     /// and before any thread is; `rights` is whom the daemon will become, none if it keeps its rights.
     ///
+    /// `forget` runs in the child before anything else, on the child's copy of the memory: it wipes the
+    /// secrets that are in it, so that who takes over a lookup finds none (S16).
+    ///
     /// # Errors
     /// The kernel's, or the child could not drop its rights.
-    pub fn spawn(hosts: &[Host], rights: Option<&Prepared>) -> io::Result<Resolver> {
+    pub fn spawn(hosts: &[Host], rights: Option<&Prepared>, forget: impl FnOnce()) -> io::Result<Resolver> {
         let lookup = Lookup {
             limit: LOOKUP_LIMIT,
             look: |host| Ok((host.name.as_str(), host.port).to_socket_addrs()?.collect()),
         };
-        Resolver::spawn_with(hosts, rights, lookup)
+        Resolver::spawn_with(hosts, rights, forget, lookup)
     }
 
-    fn spawn_with(hosts: &[Host], rights: Option<&Prepared>, lookup: Lookup) -> io::Result<Resolver> {
+    fn spawn_with(
+        hosts: &[Host],
+        rights: Option<&Prepared>,
+        forget: impl FnOnce(),
+        lookup: Lookup,
+    ) -> io::Result<Resolver> {
         let hosts = hosts[..hosts.len().min(HOSTS)].to_vec();
         if hosts.iter().all(|host| literal(host).is_some()) {
             return Ok(Resolver { hosts, child: None });
         }
         let child = child::spawn(c"peervpn-names", |channel| {
+            forget();
             let dropped = rights.map_or_else(privileges::keep_rights, Prepared::drop_rights_but_root);
             if let Err(error) = dropped {
                 let _ = writeln!(io::stderr(), "the resolver: {error}");
@@ -158,7 +167,7 @@ struct Service<'a> {
 impl Service<'_> {
     /// Until the daemon's end closes.
     fn serve(mut self) {
-        let Ok(ended) = child_signals() else { return };
+        let Ok(ended) = child::watch_for_ends() else { return };
         if self.channel.set_nonblocking().is_err() {
             return;
         }
@@ -260,18 +269,6 @@ impl Service<'_> {
     }
 }
 
-/// A descriptor that becomes readable when a child of this process ends.
-fn child_signals() -> io::Result<OwnedFd> {
-    // SAFETY: the set is filled in before it is used; the descriptor is new and nobody else owns it.
-    unsafe {
-        let mut set: libc::sigset_t = core::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGCHLD);
-        let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
-    }
-}
-
 fn drain(signals: &OwnedFd) {
     let mut room = [0u8; size_of::<libc::signalfd_siginfo>()];
     // SAFETY: pointer and length are those of a live, exclusive array.
@@ -325,6 +322,7 @@ fn read_entry(entry: &[u8], port: u16) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use core::sync::atomic::{AtomicBool, Ordering};
     use std::net::Ipv4Addr;
 
     use super::*;
@@ -364,12 +362,13 @@ mod tests {
 
     fn pretending(names: &[&str]) -> Resolver {
         let hosts: Vec<Host> = names.iter().map(|name| host(name)).collect();
-        Resolver::spawn_with(&hosts, None, Lookup { limit: Duration::from_secs(1), look: pretend }).unwrap()
+        Resolver::spawn_with(&hosts, None, || (), Lookup { limit: Duration::from_secs(1), look: pretend })
+            .unwrap()
     }
 
     #[test]
     fn literals_are_answered_at_once_and_need_no_child() {
-        let mut resolver = Resolver::spawn(&[host("192.0.2.1"), host("2001:db8::1")], None).unwrap();
+        let mut resolver = Resolver::spawn(&[host("192.0.2.1"), host("2001:db8::1")], None, || ()).unwrap();
         assert!(resolver.child.is_none());
         assert_eq!(resolver.ask(HostId(0)).unwrap().found.unwrap(), one("192.0.2.1:7001"));
         assert_eq!(resolver.ask(HostId(1)).unwrap().found.unwrap(), one("[2001:db8::1]:7001"));
@@ -381,7 +380,7 @@ mod tests {
     fn localhost_is_found_and_nonsense_is_not() {
         let _guard = child::forking();
         // A name with an empty label leads to no question to any server.
-        let mut resolver = Resolver::spawn(&[host("localhost"), host("a..b")], None).unwrap();
+        let mut resolver = Resolver::spawn(&[host("localhost"), host("a..b")], None, || ()).unwrap();
         assert_eq!(resolver.ask(HostId(0)), None);
         let found = answer(&mut resolver);
         assert_eq!(found.host, HostId(0));
@@ -470,9 +469,29 @@ mod tests {
             if all { Ok(one("192.0.2.1:7001")) } else { Err(io::Error::other(status)) }
         };
         let lookup = Lookup { limit: Duration::from_secs(5), look };
-        let mut resolver = Resolver::spawn_with(&[host("any")], Some(&rights), lookup).unwrap();
+        let mut resolver = Resolver::spawn_with(&[host("any")], Some(&rights), || (), lookup).unwrap();
         assert_eq!(resolver.ask(HostId(0)), None);
         assert_eq!(answer(&mut resolver).found.unwrap(), one("192.0.2.1:7001"));
+    }
+
+    #[test]
+    fn the_child_forgets_and_the_daemon_does_not() {
+        // S16
+        let _guard = child::forking();
+        static SECRET: AtomicBool = AtomicBool::new(true);
+        let look = |_: &Host| {
+            if SECRET.load(Ordering::Relaxed) {
+                Err(io::Error::other("knows"))
+            } else {
+                Ok(one("192.0.2.1:1"))
+            }
+        };
+        let lookup = Lookup { limit: Duration::from_secs(5), look };
+        let forget = || SECRET.store(false, Ordering::Relaxed);
+        let mut resolver = Resolver::spawn_with(&[host("any")], None, forget, lookup).unwrap();
+        assert_eq!(resolver.ask(HostId(0)), None);
+        assert!(answer(&mut resolver).found.is_ok());
+        assert!(SECRET.load(Ordering::Relaxed));
     }
 
     #[test]
