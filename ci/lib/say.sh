@@ -9,6 +9,9 @@ else
     bold='' dim='' green='' red='' plain=''
 fi
 
+# The same numbers and messages on every machine.
+export LC_ALL=C.UTF-8
+
 say() { printf '%s\n' "$*"; }
 
 heading() { printf '\n%s%s%s\n\n' "$bold" "$*" "$plain"; }

@@ -85,10 +85,10 @@ apt_get() {
         "$@" </dev/null
 }
 
-# Puts a cargo of at least 1.$RUST_MINOR on PATH, with rustfmt and clippy when "$1" is `lints`: what is there
-# already (rustup's or the distribution's), else one from the distribution.
+# Puts a cargo of at least 1.$RUST_MINOR on PATH (`need_rust build`), with rustfmt and clippy (`need_rust lints`): what is
+# there already, rustup's or the distribution's; else one from the distribution.
 need_rust() {
-    local want=${1-build} directory packages
+    local want=$1 directory packages
     for directory in '' "$HOME/.cargo/bin" /root/.cargo/bin; do
         if rust_is_enough "$want" "$directory"; then
             [[ -z $directory ]] || PATH=$directory:$PATH
@@ -154,7 +154,7 @@ need_peervpn() {
         [[ -x $PEERVPN ]] || die "PEERVPN names '$PEERVPN', which is not a program."
         return
     fi
-    need_rust
+    need_rust build
     local log
     log=$(mktemp)
     if ! (cd "$ROOT" && cargo build --release --locked) >"$log" 2>&1 </dev/null; then
