@@ -36,11 +36,11 @@ run_node a
 conf b <<<"psk $("$PEERVPN" genpsk)
 ifconfig4 10.99.0.2/24
 initpeers 192.0.2.1 7000"
-stranger "wrong key"
+stranger wrong-key
 conf b <<<"networkname another
 ifconfig4 10.99.0.2/24
 initpeers 192.0.2.1 7000"
-stranger "wrong network name"
+stranger wrong-network-name
 
 # And the difference was only that.
 conf b <<<"ifconfig4 10.99.0.2/24
