@@ -43,7 +43,7 @@ const _: () = assert!(ADDRESSES_PER_HOST < FAILURE as usize && REASON_MAX + 3 <=
 pub struct Answer {
     /// Who was asked for.
     pub host: HostId,
-    /// At least one address, at most [`ADDRESSES_PER_HOST`](crate::base::limits::ADDRESSES_PER_HOST); or why there is none, in libc's words.
+    /// At least one address, at most [`ADDRESSES_PER_HOST`]; or why there is none, in libc's words.
     pub found: Result<Vec<SocketAddr>, String>,
 }
 
