@@ -1,23 +1,44 @@
-//! One mesh member without I/O: four inputs, one deadline, one door out. Decides the fate of each packet.
+//! One mesh member without I/O: a few inputs, one deadline, one door out. Here, and only here, the fate of
+//! each packet is decided: sent, delivered, or spent.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
 
-use crate::base::discard::Tally;
-use crate::base::ids::{HostId, NodeId};
+use crate::base::discard::Discard;
+use crate::base::event::{Event, Way};
+use crate::base::ids::{HostId, NodeId, PeerKey, ShortId};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::base::settings::Settings;
-use crate::base::time::Instant;
+use crate::base::time::{Instant, earliest};
+use crate::crypto::random::Random;
+use crate::lan::neighbours::Neighbours;
+use crate::lan::switch::{Destination, Learned, Switch};
+use crate::mesh::peers::Member;
+use crate::mesh::{Mesh, Opened, Relayed};
+use crate::wire::envelope::Kind;
+use crate::wire::ether::Frame;
 
 /// A mesh member.
 pub struct Node {
-    tally: Tally,
+    mesh: Mesh,
+    switch: Switch,
+    /// None without `enablendpcache`.
+    neighbours: Option<Neighbours>,
+    tunneling: bool,
+}
+
+/// What becomes of a packet.
+enum Fate {
+    Send(SocketAddr),
+    Deliver,
+    Spent,
 }
 
 impl Node {
-    /// A node with these settings. `network_key` is the network's one secret (`crypto::identity`), `secret` the
-    /// node's X25519 key, `seed` all the randomness it will ever use.
+    /// A node with these settings. `network_key` is the network's one secret
+    /// ([`crypto::identity::network_key`](crate::crypto::identity::network_key)), `secret` the node's
+    /// X25519 key, `seed` all the randomness it will ever use.
     pub fn new(
         settings: &Settings,
         network_key: [u8; 32],
@@ -25,54 +46,195 @@ impl Node {
         seed: [u8; 32],
         now: Instant,
     ) -> Node {
-        let _ = (settings, network_key, secret, seed, now);
-        Node { tally: Tally::default() }
+        let mut random = Random::new(seed);
+        Node {
+            switch: Switch::new(random.u64()),
+            neighbours: settings.neighbour_cache.then(|| Neighbours::new(random.u64())),
+            tunneling: settings.tunneling,
+            mesh: Mesh::new(settings, &network_key, secret, random, now),
+        }
     }
 
     /// This node's identity.
     pub fn id(&self) -> NodeId {
-        NodeId([0; 32])
+        self.mesh.id()
     }
 
+    /// This node's identity, short.
+    pub fn short(&self) -> ShortId {
+        self.mesh.short()
+    }
+
+    // ---- packets ----
+
     /// An Ethernet frame from the TAP.
-    pub fn handle_frame(&mut self, now: Instant, frame: Packet, out: &mut Outbox) {
-        let _ = now;
-        out.recycle(frame);
+    pub fn handle_frame(&mut self, now: Instant, mut frame: Packet, out: &mut Outbox) {
+        let fate = self.forward_frame(now, &mut frame, out);
+        settle(fate, frame, out);
+    }
+
+    fn forward_frame(
+        &mut self,
+        now: Instant,
+        packet: &mut Packet,
+        out: &mut Outbox,
+    ) -> Result<Fate, Discard> {
+        let frame = Frame::read(packet.bytes())?;
+        let destination = self.switch.destination(now, &frame);
+        if let Some(neighbours) = &mut self.neighbours
+            && destination == Destination::Everyone
+        {
+            let peer_of = |vlan, mac| self.switch.peer_of(now, vlan, mac);
+            if neighbours.answer(now, &frame, packet, peer_of) {
+                return Ok(Fate::Deliver);
+            }
+        }
+        match destination {
+            Destination::One(peer) => self.mesh.seal(now, peer, Kind::Frame, packet).map(Fate::Send),
+            Destination::Everyone => {
+                self.flood(now, packet, out);
+                Ok(Fate::Spent)
+            }
+            Destination::Nobody => Err(Discard::NotForwarded),
+        }
+    }
+
+    /// Sends a copy to every peer: head-end replication, since no peer passes a frame on to another.
+    fn flood(&mut self, now: Instant, frame: &Packet, out: &mut Outbox) {
+        for slot in 0..self.mesh.slots() {
+            let Some(peer) = self.mesh.floodable(slot) else { continue };
+            let Ok(mut copy) = out.blank() else { return out.count(Discard::NoRoom) };
+            copy.copy_from(frame);
+            let fate = self.mesh.seal(now, peer, Kind::Frame, &mut copy).map(Fate::Send);
+            settle(fate, copy, out);
+        }
     }
 
     /// A datagram from the network.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: Packet, out: &mut Outbox) {
-        let _ = (now, from);
-        out.recycle(datagram);
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        mut datagram: Packet,
+        out: &mut Outbox,
+    ) {
+        let fate = match self.mesh.open(now, from, &mut datagram, out) {
+            Ok(Opened::Frame(peer)) => self.receive_frame(now, peer, &datagram, out),
+            Ok(Opened::Forward(to)) => Ok(Fate::Send(to)),
+            Ok(Opened::Spent) => Ok(Fate::Spent),
+            Err(why) => Err(why),
+        };
+        settle(fate, datagram, out);
+        self.forget_departed();
     }
 
-    /// The addresses of an initial peer, as an answer to `Event::Resolve`.
+    fn receive_frame(
+        &mut self,
+        now: Instant,
+        from: PeerKey,
+        packet: &Packet,
+        out: &mut Outbox,
+    ) -> Result<Fate, Discard> {
+        if !self.tunneling {
+            return Err(Discard::NotForwarded);
+        }
+        let frame = Frame::read(packet.bytes())?;
+        let learned = self.switch.learn(now, from, &frame)?;
+        if let Learned::Moved { .. } = learned
+            && let Some(to) = self.member(from).map(|member| member.peer.short())
+        {
+            out.tell(Event::MacMoved { mac: frame.source, to });
+        }
+        if let Some(neighbours) = &mut self.neighbours
+            && !matches!(learned, Learned::Held | Learned::Full)
+        {
+            neighbours.learn(now, from, &frame, packet.bytes());
+        }
+        Ok(Fate::Deliver)
+    }
+
+    // ---- other inputs ----
+
+    /// The addresses of an initial peer, as an answer to [`Event::Resolve`]; none when its name leads nowhere.
     pub fn handle_addresses(&mut self, now: Instant, host: HostId, found: &[SocketAddr], out: &mut Outbox) {
-        let _ = (now, host, found, out);
+        self.mesh.handle_addresses(now, host, found);
+        self.mesh.handle_timeout(now, out);
     }
 
     /// The network changed (HUP, netlink): retry and re-resolve now.
     pub fn handle_network_change(&mut self, now: Instant, out: &mut Outbox) {
-        let _ = (now, out);
+        self.mesh.handle_network_change(now);
+        self.handle_timeout(now, out);
     }
 
     /// To be called when [`Node::next_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
-        let _ = (now, out);
+        self.mesh.handle_timeout(now, out);
+        self.forget_departed();
+        if self.switch.next_timeout().is_some_and(|at| at <= now) {
+            self.switch.expire(now);
+        }
+        if let Some(neighbours) = &mut self.neighbours
+            && neighbours.next_timeout().is_some_and(|at| at <= now)
+        {
+            neighbours.expire(now);
+        }
     }
 
     /// When [`Node::handle_timeout`] wants to be called next.
     pub fn next_timeout(&self) -> Option<Instant> {
-        None
+        let neighbours = self.neighbours.as_ref().and_then(Neighbours::next_timeout);
+        earliest(earliest(self.mesh.next_timeout(), self.switch.next_timeout()), neighbours)
     }
 
     /// Says goodbye to every peer.
     pub fn stop(&mut self, now: Instant, out: &mut Outbox) {
-        let _ = (now, out);
+        self.mesh.stop(now, out);
     }
 
-    /// Why packets died.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    /// What was known of a peer's side goes with its last session.
+    fn forget_departed(&mut self) {
+        while let Some(peer) = self.mesh.next_departed() {
+            self.switch.forget_peer(peer);
+            if let Some(neighbours) = &mut self.neighbours {
+                neighbours.forget_peer(peer);
+            }
+        }
+    }
+
+    // ---- what it tells of itself ----
+
+    /// All nodes known, with or without a session.
+    pub fn members(&self) -> impl Iterator<Item = (PeerKey, &Member)> + '_ {
+        self.mesh.members()
+    }
+
+    fn member(&self, key: PeerKey) -> Option<&Member> {
+        self.mesh.members().find(|(other, _)| *other == key).map(|(_, member)| member)
+    }
+
+    /// The way to a peer.
+    pub fn way(&self, key: PeerKey) -> Option<Way> {
+        self.mesh.way(key)
+    }
+
+    /// The switch, to look at.
+    pub fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// What was carried for others, and on how many circuits.
+    pub fn relayed(&self) -> (Relayed, usize) {
+        self.mesh.relayed()
+    }
+}
+
+/// The one place where a packet is sent, delivered or taken back.
+fn settle(fate: Result<Fate, Discard>, packet: Packet, out: &mut Outbox) {
+    match fate {
+        Ok(Fate::Send(to)) => out.send(to, packet),
+        Ok(Fate::Deliver) => out.deliver(packet),
+        Ok(Fate::Spent) => out.recycle(packet),
+        Err(why) => out.discard(packet, why),
     }
 }

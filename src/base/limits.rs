@@ -50,8 +50,6 @@ pub const HOSTS: usize = 64;
 pub const ADDRESSES_PER_HOST: usize = 8;
 /// Endpoints kept for one peer.
 pub const ENDPOINTS_PER_PEER: usize = 8;
-/// Relays remembered as able to reach one peer.
-pub const RELAYS_PER_PEER: usize = 4;
 /// Handshakes under way that we began, one for each peer or initial peer.
 pub const ATTEMPTS: usize = PEERS + HOSTS;
 /// Handshakes under way that others began.
@@ -76,8 +74,12 @@ pub const EVENTS: usize = 1024;
 pub const MACS: usize = 4096;
 /// MAC addresses behind one peer.
 pub const MACS_PER_PEER: usize = 256;
+/// MAC addresses on our own side.
+pub const MACS_LOCAL: usize = MACS / 2;
 /// Entries of the neighbour cache.
 pub const NEIGHBOURS: usize = 1024;
+/// Entries of the neighbour cache that one peer's stations have.
+pub const NEIGHBOURS_PER_PEER: usize = 256;
 /// Received counters remembered in one session, in bits.
 pub const REPLAY_WINDOW: u64 = 4096;
 /// Received counters remembered on one relay hop, in bits.
@@ -97,6 +99,8 @@ pub const REKEY_INITIATOR: Duration = Duration::from_secs(120);
 pub const REKEY_RESPONDER: Duration = Duration::from_secs(150);
 /// The rekey deadline is brought forward by up to this much, at random.
 pub const REKEY_JITTER: Duration = Duration::from_secs(10);
+/// Whose first late frame came from the other side leaves the rekey to it for this long.
+pub const REKEY_YIELD: Duration = Duration::from_secs(2);
 /// Frames are no longer sealed under a key of this age.
 pub const FRAMES_UNTIL: Duration = Duration::from_secs(180);
 /// Frames are accepted this much longer than they may be sealed.
@@ -111,16 +115,26 @@ pub const SESSION_RENEWAL: Duration = Duration::from_secs(300);
 pub const INDEX_REST: Duration = Duration::from_secs(180);
 const _: () = assert!(REKEY_INITIATOR.as_secs() < REKEY_RESPONDER.as_secs());
 const _: () = assert!(REKEY_RESPONDER.as_secs() < FRAMES_UNTIL.as_secs());
+const _: () = assert!(REKEY_YIELD.as_secs() < IDLE_GRACE.as_secs() / 2);
 
 // ---- handshakes ----
 
-/// When the tries of one round of a handshake are sent, counted from its start.
-pub const TRIES: [Duration; 4] =
-    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(7)];
-/// The pause after a round without an answer; doubled after each, up to [`BACKOFF_MAX`].
-pub const BACKOFF_MIN: Duration = Duration::from_secs(8);
-/// The longest pause between two rounds.
+/// A pre-shared key with fewer characters is refused.
+pub const PSK_MIN: usize = 12;
+/// The pause after the first try; doubled after each, so that tries fall at 0, 1, 3, 7 s and so on.
+pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between two tries to reach a node that others told of.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// The longest pause between two tries to reach an initial peer: without one there is no mesh to come back to.
+pub const BACKOFF_HOST: Duration = Duration::from_secs(30);
+/// The addresses of an initial peer's name are asked for again when they are so old and it is not connected.
+pub const RESOLVE_AFTER: Duration = Duration::from_secs(30);
+/// A node that nobody reaches is forgotten after so long.
+pub const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Datagrams a second, in the mean, to addresses that others told of and that have proved nothing.
+pub const HINTS_PER_SECOND: u32 = 10;
+/// So many of those may go at once.
+pub const HINTS_BURST: u32 = 32;
 /// The longest pause between two tries while an older session lives.
 pub const BACKOFF_LIVE: Duration = Duration::from_secs(8);
 /// An answered first message is remembered, and its answer can be completed, for this long.
@@ -134,19 +148,56 @@ pub const CONFIRM_EVERY: Duration = Duration::from_millis(250);
 
 /// A keepalive is sent when nothing else was for this long.
 pub const KEEPALIVE: Duration = Duration::from_secs(25);
-/// A peer that was silent for this long is gone.
-pub const SILENCE: Duration = Duration::from_secs(80);
+/// A peer that was silent for this long is asked for a sign of life: it missed a keepalive.
+pub const QUIET: Duration = Duration::from_secs(30);
 /// Something was sent and nothing came back for this long: ask.
 pub const PROBE_AFTER: Duration = Duration::from_secs(3);
+/// The question is repeated at this interval.
+pub const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Something was sent and nothing came back for this long: the path is dead.
-pub const DEAD_AFTER: Duration = Duration::from_secs(10);
+pub const DEAD_AFTER: Duration = Duration::from_secs(9);
+/// A peer without a path is given up after this long.
+pub const LOST_FOR: Duration = Duration::from_secs(10);
+/// While there is no direct path, the known addresses are challenged again after pauses that grow up to this.
+pub const UPGRADE_MAX: Duration = Duration::from_secs(300);
 /// A direct path is tried before a relay when there is an address to try, for this long.
 pub const RELAY_HEADSTART: Duration = Duration::from_millis(200);
-const _: () = assert!(SILENCE.as_secs() > 3 * KEEPALIVE.as_secs());
+const _: () = assert!(QUIET.as_secs() > KEEPALIVE.as_secs());
+const _: () = assert!(DEAD_AFTER.as_secs() > 2 * PROBE_AFTER.as_secs());
+
+// ---- peer exchange and relays ----
+
+/// News for one peer are collected for up to this long, so that several go in one message.
+pub const NEWS_DELAY: Duration = Duration::from_millis(500);
+/// One announcement goes to a peer in this time, in the mean.
+pub const NEWS_EVERY: Duration = Duration::from_secs(10);
+/// So many may go at once.
+pub const NEWS_BURST: u32 = 4;
+/// An announcement that is not answered is sent again after this pause, doubled each time.
+pub const NEWS_AGAIN: Duration = Duration::from_secs(1);
+/// Most entries of one announcement.
+pub const NEWS_ENTRIES: usize = 128;
+/// A circuit that is not accepted is asked for again after this long.
+pub const CIRCUIT_AGAIN: Duration = Duration::from_secs(1);
+/// After so many unanswered requests another relay is tried.
+pub const CIRCUIT_TRIES: u8 = 3;
+/// A circuit that nothing came by for so long is taken down.
+pub const CIRCUIT_IDLE: Duration = Duration::from_secs(120);
+/// Tables are swept of what is over at this interval.
+pub const SWEEP: Duration = Duration::from_secs(30);
+/// Packets a second that a relay carries on one circuit in one direction.
+pub const CIRCUIT_PACKETS: u32 = 50_000;
+const _: () = assert!(CIRCUIT_IDLE.as_secs() > 3 * KEEPALIVE.as_secs());
 
 // ---- the switch ----
 
 /// A MAC address not seen for this long is forgotten.
 pub const MAC_LIFE: Duration = Duration::from_secs(300);
+/// A MAC address in use has its age renewed so often, not at each frame.
+pub const MAC_RENEWAL: Duration = Duration::from_secs(1);
+/// A MAC address that peers claim from one another moves so often at most until [`MOVES_REST`] has passed.
+pub const MOVES: u8 = 3;
+/// A MAC address that has not moved for this long has settled.
+pub const MOVES_REST: Duration = Duration::from_secs(10);
 /// A neighbour binding not seen for this long is forgotten.
 pub const NEIGHBOUR_LIFE: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::base::discard::Discard;
+use crate::base::discard::{Discard, Tally};
 use crate::base::event::Event;
 use crate::base::limits::{EVENTS, HEADROOM};
 use crate::base::packet::Packet;
@@ -19,6 +19,7 @@ pub struct Outbox {
     frames: VecDeque<Packet>,
     events: VecDeque<Event>,
     events_lost: u64,
+    tally: Tally,
     packets: usize,
 }
 
@@ -31,6 +32,7 @@ impl Outbox {
             frames: VecDeque::with_capacity(packets),
             events: VecDeque::with_capacity(EVENTS),
             events_lost: 0,
+            tally: Tally::default(),
             packets,
         }
     }
@@ -68,7 +70,23 @@ impl Outbox {
         self.spare.push(packet);
     }
 
+    /// Counts a packet that died, or an input that came to nothing.
+    pub fn count(&mut self, why: Discard) {
+        self.tally.count(why);
+    }
+
+    /// Counts `packet` as dead and takes it back.
+    pub fn discard(&mut self, packet: Packet, why: Discard) {
+        self.tally.count(why);
+        self.spare.push(packet);
+    }
+
     // ---- for the daemon and the simulator ----
+
+    /// Why packets died.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
 
     /// The next datagram to send; [`Outbox::recycle`] its packet afterwards.
     pub fn next_datagram(&mut self) -> Option<(SocketAddr, Packet)> {

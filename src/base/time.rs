@@ -101,6 +101,68 @@ impl<const N: usize> Timers<N> {
     }
 }
 
+/// Pauses between tries that double from one to the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    first: Duration,
+    pause: Duration,
+    most: Duration,
+}
+
+impl Backoff {
+    /// Pauses of `first`, twice that, and so on up to `most`.
+    pub const fn new(first: Duration, most: Duration) -> Backoff {
+        Backoff { first, pause: first, most }
+    }
+
+    /// The pause until the next try.
+    pub fn pause(&mut self) -> Duration {
+        let pause = self.pause.min(self.most);
+        self.pause = (pause * 2).min(self.most);
+        pause
+    }
+
+    /// Begins again with the first pause.
+    pub fn reset(&mut self) {
+        self.pause = self.first;
+    }
+}
+
+/// A budget that refills steadily up to a bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
+    tokens: u32,
+    burst: u32,
+    interval: Duration,
+    refilled: Instant,
+}
+
+impl Bucket {
+    /// A full bucket of `burst` tokens that gains one every `interval`.
+    pub const fn new(burst: u32, interval: Duration, now: Instant) -> Bucket {
+        Bucket { tokens: burst, burst, interval, refilled: now }
+    }
+
+    /// Takes a token, if there is one.
+    pub fn take(&mut self, now: Instant) -> bool {
+        while self.tokens < self.burst && self.refilled + self.interval <= now {
+            self.tokens += 1;
+            self.refilled = self.refilled + self.interval;
+        }
+        if self.tokens == self.burst {
+            self.refilled = now;
+        }
+        let taken = self.tokens > 0;
+        self.tokens -= u32::from(taken);
+        taken
+    }
+
+    /// When there will be a token.
+    pub fn ready_at(&self) -> Instant {
+        if self.tokens > 0 { self.refilled } else { self.refilled + self.interval }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +185,25 @@ mod tests {
         assert!(timers.expired(1, Instant::ZERO + SECOND));
         assert!(!timers.expired(1, Instant::ZERO + SECOND));
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let mut backoff = Backoff::new(SECOND, 5 * SECOND);
+        let pauses: Vec<u64> = (0..5).map(|_| backoff.pause().as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 5, 5]);
+        backoff.reset();
+        assert_eq!(backoff.pause(), SECOND);
+    }
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let mut bucket = Bucket::new(2, SECOND, Instant::ZERO);
+        let taken = |bucket: &mut Bucket, ms: u64| bucket.take(Instant::from_micros(ms * 1000));
+        assert!(taken(&mut bucket, 0) && taken(&mut bucket, 0) && !taken(&mut bucket, 0));
+        assert_eq!(bucket.ready_at(), Instant::ZERO + SECOND);
+        assert!(!taken(&mut bucket, 999) && taken(&mut bucket, 1000) && !taken(&mut bucket, 1500));
+        assert!(taken(&mut bucket, 60_000) && taken(&mut bucket, 60_000) && !taken(&mut bucket, 60_000));
     }
 
     #[test]

@@ -1,6 +1,162 @@
-//! Wing A: configuration text to [`Settings`](crate::base::settings::Settings). Knows floor 0 only.
+//! Wing A: configuration text to [`Settings`]. Knows floor 0 only, and touches no file.
+//!
+//! ```text
+//! text → legacy.rs (grammar) → options.rs (the row) → value.rs (its type) → draft.rs (rules) → Settings
+//! ```
+//!
+//! A grammar yields names and values with their line numbers and knows no option; the table knows the
+//! options and no grammar. They meet in [`Intake`], where every mistake is noted as a [`Fault`]: the user is
+//! told all of them at once. Nothing of a text with a fault is used.
 #![forbid(unsafe_code)]
 
 pub mod cli;
+mod draft;
+pub mod fault;
 pub mod legacy;
 pub mod options;
+mod value;
+
+use crate::base::settings::Settings;
+
+pub use crate::config::draft::ReadSecret;
+pub use crate::config::fault::{Fault, Notice};
+pub use crate::config::legacy::FILE_MAX;
+
+use crate::config::draft::Draft;
+use crate::config::fault::{nearest, shown};
+use crate::config::legacy::{Line, Lines};
+use crate::config::options::OPTIONS;
+
+/// So many notices are told at most, and after so many faults the rest of the text is not read: it is no
+/// configuration.
+const TOLD_MAX: usize = 50;
+
+/// A configuration that may be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub settings: Settings,
+    /// What the user should know of.
+    pub notices: Vec<Notice>,
+    /// Whether the key stands in this very text, so that others should not be able to read it (S16).
+    pub holds_psk: bool,
+}
+
+/// Reads a `peervpn.conf`. `file` is its name for messages; `read` gets the content of a pskfile.
+///
+/// # Errors
+///
+/// All mistakes, in the order of their lines; those without a line at the end.
+pub fn load(text: &[u8], file: &str, read: &mut ReadSecret<'_>) -> Result<Loaded, Vec<Fault>> {
+    let mut intake = Intake::new(file);
+    if text.len() > FILE_MAX {
+        let why = format!("the file has {} bytes", text.len());
+        intake.fault(None, None, why, Some(format!("at most {FILE_MAX} are possible")));
+        return Err(intake.faults);
+    }
+    for (number, line) in Lines::new(text) {
+        if intake.faults.len() >= TOLD_MAX {
+            intake.fault(None, None, "there are more mistakes than told here".into(), None);
+            return Err(intake.faults);
+        }
+        match line {
+            Ok(Line::Option(name, value)) => intake.option(number, name, &value),
+            Ok(Line::Echo(text)) => intake.notice(Notice::Echo(text)),
+            Err(broken) => intake.fault(Some(number), None, broken.why, Some(broken.hint.to_owned())),
+        }
+    }
+    intake.finish(read)
+}
+
+/// Where a grammar hands over what it read.
+struct Intake<'a> {
+    file: &'a str,
+    draft: Draft,
+    /// The last line that set each option, in the order of the table; 0 for none.
+    lines: [usize; OPTIONS.len()],
+    faults: Vec<Fault>,
+    notices: Vec<Notice>,
+}
+
+impl<'a> Intake<'a> {
+    fn new(file: &'a str) -> Intake<'a> {
+        let lines = [0; OPTIONS.len()];
+        Intake { file, draft: Draft::new(), lines, faults: Vec::new(), notices: Vec::new() }
+    }
+
+    /// Takes one option, as written.
+    fn option(&mut self, line: usize, name: &str, value: &str) {
+        let Some(at) = OPTIONS.iter().position(|row| row.name == name) else {
+            return self.unknown(line, name);
+        };
+        let row = &OPTIONS[at];
+        self.lines[at] = line;
+        let taken = match value {
+            "" => Err("needs a value".to_owned()),
+            value => row.apply(&mut self.draft, value),
+        };
+        match taken {
+            Ok(None) => {}
+            Ok(Some(text)) => self.remark(row.name, text),
+            Err(why) => self.fault(Some(line), Some(name), why, Some(row.expected())),
+        }
+    }
+
+    fn unknown(&mut self, line: usize, name: &str) {
+        // `port=7000` and `port: 7000` are what other programs want.
+        let bare = name.split(['=', ':']).next().unwrap_or(name);
+        let hint = match nearest(bare, OPTIONS.iter().map(|row| row.name)) {
+            Some(near) if bare.len() < name.len() => format!("write '{near}', a blank and the value"),
+            Some(near) => format!("did you mean '{near}'?"),
+            None => "'peervpn help options' lists them all".to_owned(),
+        };
+        self.fault(Some(line), Some(&shown(name)), "unknown option".into(), Some(hint));
+    }
+
+    /// Checks the rules between options.
+    fn finish(mut self, read: &mut ReadSecret<'_>) -> Result<Loaded, Vec<Fault>> {
+        let idle: Vec<_> = self.draft.idle().collect();
+        idle.into_iter().for_each(|(option, text)| self.remark(option, text));
+        let holds_psk = self.draft.psk.is_some();
+        match std::mem::take(&mut self.draft).finish(read) {
+            Ok(settings) if self.faults.is_empty() => {
+                return Ok(Loaded { settings, notices: self.notices, holds_psk });
+            }
+            Ok(_) => {}
+            Err(clashes) => {
+                for clash in clashes {
+                    let is_named = |fault: &Fault| {
+                        fault.option.as_deref().is_some_and(|name| clash.options.contains(&name))
+                    };
+                    if !self.faults.iter().any(is_named) {
+                        let option = clash.options[0];
+                        self.fault(self.line_of(option), Some(option), clash.why, Some(clash.hint.into()));
+                    }
+                }
+            }
+        }
+        self.faults.sort_by_key(|fault| fault.line.unwrap_or(usize::MAX));
+        Err(self.faults)
+    }
+
+    fn fault(&mut self, line: Option<usize>, option: Option<&str>, why: String, hint: Option<String>) {
+        let (file, option) = (self.file.to_owned(), option.map(str::to_owned));
+        self.faults.push(Fault { file, line, option, why, hint });
+    }
+
+    fn remark(&mut self, option: &'static str, text: &'static str) {
+        let (file, line) = (self.file.to_owned(), self.line_of(option));
+        self.notice(Notice::Remark { file, line, option, text });
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        if self.notices.len() < TOLD_MAX {
+            self.notices.push(notice);
+        }
+    }
+
+    fn line_of(&self, option: &str) -> Option<usize> {
+        let at = OPTIONS.iter().position(|row| row.name == option)?;
+        Some(self.lines[at]).filter(|&line| line > 0)
+    }
+}

@@ -1,1 +1,339 @@
-//! To be written.
+//! THE table: one row an option. Both grammars, the help text and the tests of the shipped example go by it;
+//! no option is named in a grammar.
+//!
+//! A row's setter parses into a typed field of the [`Draft`]. An option of a feature that does not exist yet
+//! accepts the value that leaves the feature off and says "not supported yet" to any other.
+
+use crate::base::limits::HOSTS;
+use crate::config::draft::Draft;
+use crate::config::value::{self, Parsed};
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Its name, in both grammars.
+    pub name: &'static str,
+    /// The shape of its value.
+    pub hint: &'static str,
+    /// The text that means the same as leaving it out; empty when there is none.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+    takes: Takes,
+}
+
+/// What an option does with its value.
+#[derive(Clone, Copy, Debug)]
+enum Takes {
+    /// Sets a field; for lists, adds to it.
+    Value(fn(&mut Draft, &str) -> Parsed<()>),
+    /// Nothing any more; says this, unless the value is a plain no.
+    Gone(&'static str),
+    /// Nothing yet: `no` is all it accepts.
+    OffYet,
+    /// Nothing yet: no value is accepted.
+    UnsetYet,
+}
+
+/// All options, in the order in which they are explained.
+pub const OPTIONS: &[Row] = &[
+    row("networkname", "TEXT", "PEERVPN", |d, v| some(&mut d.network, value::network(v)))
+        .help("nodes of the same name and key find each other"),
+    row("psk", "TEXT", "", |d, v| some(&mut d.psk, value::psk(v)))
+        .help("the network's key, 12 characters or more; see 'peervpn genpsk'"),
+    row("pskfile", "PATH", "", |d, v| some(&mut d.pskfile, value::path(v)))
+        .help("a file that holds the key, readable by root only"),
+    unset_yet("psk_next", "TEXT").help("a second accepted key during a change-over"),
+    unset_yet("pskfile_next", "PATH").help("a file that holds the second key"),
+    row("initpeers", "HOST [PORT] ...", "", add_hosts)
+        .help("where to start; port 7000 if none is named; every line adds"),
+    row("local", "ADDRESS", "", |d, v| some(&mut d.local, value::local(v)))
+        .help("bind to this address only; closes the other family"),
+    row("port", "0..65535", "7000", |d, v| set(&mut d.port, value::port(v)))
+        .help("UDP port for IPv4 and IPv6; 0: any"),
+    row("enableipv4", "yes|no", "yes", |d, v| set(&mut d.enable_ipv4, value::boolean(v))).help("use IPv4"),
+    row("enableipv6", "yes|no", "yes", |d, v| set(&mut d.enable_ipv6, value::boolean(v))).help("use IPv6"),
+    off_yet("enablenat64clat").help("reach IPv4 peers through NAT64"),
+    row("sockmark", "NUMBER", "0", |d, v| set(&mut d.sockmark, value::mark(v)))
+        .help("firewall mark of what is sent; 0: none"),
+    row("device", "NAME", "", |d, v| some(&mut d.device, value::device(v)))
+        .help("send and receive through this interface only"),
+    row("enabletunneling", "yes|no", "yes", |d, v| set(&mut d.tunneling, value::boolean(v)))
+        .help("no: no virtual interface, only introduce and relay"),
+    row("interface", "NAME", "peervpn0", |d, v| some(&mut d.interface, value::interface(v)))
+        .help("name of the virtual interface, at most 15 bytes"),
+    row("mtu", "auto|576..1936", "auto", |d, v| set(&mut d.mtu, value::mtu(v)))
+        .help("MTU of the virtual interface"),
+    row("mac", "XX:XX:XX:XX:XX:XX", "", |d, v| some(&mut d.mac, value::mac(v)))
+        .help("MAC address of the interface; else made from the node id"),
+    row("ifconfig4", "ADDRESS/LENGTH", "", |d, v| some(&mut d.ifconfig4, value::ifconfig4(v)))
+        .help("IPv4 address of the virtual interface"),
+    row("ifconfig6", "ADDRESS/LENGTH", "", |d, v| some(&mut d.ifconfig6, value::ifconfig6(v)))
+        .help("IPv6 address of the virtual interface"),
+    row("upcmd", "COMMAND", "", |d, v| some(&mut d.upcmd, Ok(v.to_owned())))
+        .help("run by /bin/sh when the interface is up"),
+    row("downcmd", "COMMAND", "", |d, v| some(&mut d.downcmd, Ok(v.to_owned())))
+        .help("run by /bin/sh when the daemon ends"),
+    row("enablendpcache", "yes|no", "no", |d, v| set(&mut d.neighbour_cache, value::boolean(v)))
+        .help("answer ARP and NDP from what was learned"),
+    row("enablerelay", "yes|no", "no", |d, v| set(&mut d.relay, value::boolean(v)))
+        .help("carry traffic of nodes that cannot reach each other"),
+    row("userelay", "yes|no", "yes", |d, v| set(&mut d.use_relay, value::boolean(v)))
+        .help("use nodes that relay"),
+    off_yet("enablelandiscovery").help("find peers on the local network"),
+    off_yet("enableportmap").help("ask the NAT for a mapping"),
+    row("keyfile", "PATH", "", |d, v| some(&mut d.keyfile, value::path(v)))
+        .help("the node's identity; made if missing; else new at each start"),
+    unset_yet("statefile", "PATH").help("endpoints known to work"),
+    unset_yet("allow", "NODE-ID ...").help("only these nodes may be peers"),
+    unset_yet("deny", "NODE-ID ...").help("these nodes may not be peers"),
+    off_yet("filterdhcp").help("drop DHCP and router advertisements"),
+    unset_yet("pin", "NODE-ID MAC ...").help("MAC addresses that only this node may use"),
+    row("enableprivdrop", "yes|no", "yes", |d, v| set(&mut d.privdrop, value::boolean(v)))
+        .help("give up root's rights after the start"),
+    row("user", "NAME", "nobody", |d, v| set(&mut d.user, value::account(v))).help("become this user"),
+    row("group", "NAME", "nogroup", |d, v| set(&mut d.group, value::account(v))).help("become this group"),
+    row("chroot", "DIRECTORY", "", |d, v| some(&mut d.chroot, value::directory(v)))
+        .help("the only directory to be seen after the start"),
+    off_yet("enableseccomp").help("filter system calls"),
+    off_yet("forceseccomp").help("refuse to run without the filter"),
+    row("cipher", "aes256-sha256", "aes256-sha256", |_, v| known_ciphers(v))
+        .help("data ciphers in order of preference"),
+    unset_yet("statusgroup", "NAME").help("group that may ask for the status"),
+    row("loglevel", "error|warn|info|debug", "info", |d, v| set(&mut d.loglevel, value::loglevel(v)))
+        .help("what is worth a log line"),
+    gone("enableconsole", "'peervpn status' has replaced the console"),
+    gone("engine", "hardware acceleration is detected by itself"),
+    gone("enablevirtserv", "the virtual test service is not provided"),
+];
+
+/// The option of that name.
+pub fn find(name: &str) -> Option<&'static Row> {
+    OPTIONS.iter().find(|row| row.name == name)
+}
+
+impl Row {
+    /// Takes `value` into `draft`. Returns what there is to say about it, or what is wrong with it.
+    pub(crate) fn apply(&self, draft: &mut Draft, value: &str) -> Parsed<Option<&'static str>> {
+        if value.contains('\0') {
+            return Err("holds a NUL byte".into());
+        }
+        match self.takes {
+            Takes::Value(setter) => setter(draft, value).map(|()| None),
+            Takes::Gone(text) => Ok((value::boolean(value) != Ok(false)).then_some(text)),
+            Takes::OffYet if value::boolean(value)? => Err(NOT_YET.into()),
+            Takes::OffYet => Ok(None),
+            Takes::UnsetYet => Err(NOT_YET.into()),
+        }
+    }
+
+    /// What to write instead of a value that was refused.
+    pub(crate) fn expected(&self) -> String {
+        match self.takes {
+            Takes::UnsetYet => "leave it out".to_owned(),
+            _ => format!("expected: {} {}", self.name, self.hint),
+        }
+    }
+
+    /// Whether the option belongs to a feature that does not exist yet.
+    pub fn is_not_yet(&self) -> bool {
+        matches!(self.takes, Takes::OffYet | Takes::UnsetYet)
+    }
+
+    const fn help(mut self, help: &'static str) -> Row {
+        self.help = help;
+        self
+    }
+}
+
+const NOT_YET: &str = "not supported yet";
+
+const fn row(
+    name: &'static str,
+    hint: &'static str,
+    default: &'static str,
+    setter: fn(&mut Draft, &str) -> Parsed<()>,
+) -> Row {
+    Row { name, hint, default, help: "", takes: Takes::Value(setter) }
+}
+
+const fn off_yet(name: &'static str) -> Row {
+    Row { name, hint: "no", default: "no", help: "", takes: Takes::OffYet }
+}
+
+const fn unset_yet(name: &'static str, hint: &'static str) -> Row {
+    Row { name, hint, default: "", help: "", takes: Takes::UnsetYet }
+}
+
+const fn gone(name: &'static str, text: &'static str) -> Row {
+    Row { name, hint: "ANYTHING", default: "", help: text, takes: Takes::Gone(text) }
+}
+
+fn set<T>(field: &mut T, value: Parsed<T>) -> Parsed<()> {
+    value.map(|value| *field = value)
+}
+
+fn some<T>(field: &mut Option<T>, value: Parsed<T>) -> Parsed<()> {
+    value.map(|value| *field = Some(value))
+}
+
+fn add_hosts(draft: &mut Draft, text: &str) -> Parsed<()> {
+    for host in value::hosts(text)? {
+        if draft.initpeers.contains(&host) {
+            continue;
+        }
+        if draft.initpeers.len() == HOSTS {
+            return Err(format!("there are more than {HOSTS} initial peers"));
+        }
+        draft.initpeers.push(host);
+    }
+    Ok(())
+}
+
+fn known_ciphers(text: &str) -> Parsed<()> {
+    let known = text.split_ascii_whitespace().all(|word| word.eq_ignore_ascii_case("aes256-sha256"));
+    if known { Ok(()) } else { Err(NOT_YET.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::limits::{MTU_MAX, MTU_MIN};
+    use crate::base::settings::{DEFAULT_PORT, InterfaceName};
+    use crate::config::value::PSK_MIN;
+
+    #[test]
+    fn the_numbers_in_the_table_are_those_of_the_code() {
+        for (name, number) in [
+            ("mtu", MTU_MIN),
+            ("mtu", MTU_MAX),
+            ("port", DEFAULT_PORT.into()),
+            ("initpeers", DEFAULT_PORT.into()),
+            ("psk", PSK_MIN),
+            ("interface", InterfaceName::MAX),
+        ] {
+            let row = find(name).unwrap();
+            let text = [row.hint, row.default, row.help].join(" ");
+            let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+            assert!(numbers.any(|found| found == number.to_string()), "{name} {number}");
+        }
+    }
+
+    #[test]
+    fn every_row_is_complete_and_its_default_is_a_value() {
+        for row in OPTIONS {
+            assert!(!row.help.is_empty() && !row.hint.is_empty(), "{}", row.name);
+            assert!(row.help.len() < 80 && !row.help.contains('\n'), "{}", row.name);
+            assert!(row.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+            if !row.default.is_empty() {
+                assert_eq!(row.apply(&mut Draft::default(), row.default), Ok(None), "{}", row.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (i, row) in OPTIONS.iter().enumerate() {
+            assert_eq!(OPTIONS.iter().position(|other| other.name == row.name), Some(i), "{}", row.name);
+            assert_eq!(find(row.name).unwrap().name, row.name);
+        }
+        assert!(find("PORT").is_none());
+    }
+
+    #[test]
+    fn writing_a_default_down_changes_nothing() {
+        for row in OPTIONS.iter().filter(|row| !row.default.is_empty()) {
+            let mut draft = Draft::new();
+            row.apply(&mut draft, row.default).unwrap();
+            assert_eq!(draft, Draft::new(), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_yet_says_so_in_these_words() {
+        let no_value_yet =
+            ["psk_next", "pskfile_next", "statefile", "allow", "deny", "pin", "statusgroup", "cipher"];
+        let off = [
+            "enablenat64clat",
+            "enablelandiscovery",
+            "enableportmap",
+            "filterdhcp",
+            "enableseccomp",
+            "forceseccomp",
+        ];
+        for name in no_value_yet {
+            let refused = find(name).unwrap().apply(&mut Draft::new(), "something");
+            assert_eq!(refused, Err("not supported yet".into()), "{name}");
+        }
+        for name in off {
+            let row = find(name).unwrap();
+            assert_eq!(row.apply(&mut Draft::new(), "yes"), Err("not supported yet".into()), "{name}");
+            assert_eq!(row.apply(&mut Draft::new(), "off"), Ok(None), "{name}");
+            assert!(row.apply(&mut Draft::new(), "nope").is_err_and(|why| why.contains("nope")), "{name}");
+        }
+        let not_yet = OPTIONS.iter().filter(|row| row.is_not_yet()).count();
+        assert_eq!(not_yet, no_value_yet.len() - 1 + off.len());
+    }
+
+    #[test]
+    fn what_the_original_had_and_is_gone_is_told_not_refused() {
+        for (name, value) in [("enableconsole", "yes"), ("engine", "padlock"), ("enablevirtserv", "yes")] {
+            let row = find(name).unwrap();
+            assert_eq!(row.apply(&mut Draft::new(), value), Ok(Some(row.help)), "{name}");
+            assert_eq!(row.apply(&mut Draft::new(), "no"), Ok(None), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_setter_reaches_a_field_of_its_own() {
+        let values = [
+            ("networkname", "home"),
+            ("psk", "verysecurepassword"),
+            ("pskfile", "/etc/peervpn/psk"),
+            ("initpeers", "vps.example.org"),
+            ("local", "192.0.2.1"),
+            ("port", "1"),
+            ("enableipv4", "no"),
+            ("enableipv6", "no"),
+            ("sockmark", "1"),
+            ("device", "eth0"),
+            ("enabletunneling", "no"),
+            ("interface", "tap0"),
+            ("mtu", "1400"),
+            ("mac", "02:00:00:00:00:01"),
+            ("ifconfig4", "10.0.0.1/24"),
+            ("ifconfig6", "fd00::1/64"),
+            ("upcmd", "true"),
+            ("downcmd", "true"),
+            ("enablendpcache", "yes"),
+            ("enablerelay", "yes"),
+            ("userelay", "no"),
+            ("keyfile", "/etc/peervpn/key"),
+            ("enableprivdrop", "no"),
+            ("user", "peervpn"),
+            ("group", "peervpn"),
+            ("chroot", "/var/empty"),
+            ("loglevel", "debug"),
+        ];
+        let mut drafts = vec![Draft::new()];
+        for (name, value) in values {
+            let mut draft = Draft::new();
+            assert_eq!(find(name).unwrap().apply(&mut draft, value), Ok(None), "{name}");
+            assert!(!drafts.contains(&draft), "{name}");
+            drafts.push(draft);
+        }
+        let with_meaning = OPTIONS.iter().filter(|row| matches!(row.takes, Takes::Value(_))).count();
+        assert_eq!(with_meaning, values.len() + 1, "all but cipher, which has one value only");
+    }
+
+    #[test]
+    fn initial_peers_add_up_to_a_limit_and_only_once() {
+        let mut draft = Draft::new();
+        for i in 0..HOSTS {
+            add_hosts(&mut draft, &format!("host{i}")).unwrap();
+        }
+        assert_eq!(add_hosts(&mut draft, "host0 7000 host1:7000"), Ok(()));
+        assert!(add_hosts(&mut draft, "host0:7001").is_err());
+        assert_eq!(draft.initpeers.len(), HOSTS);
+    }
+}

@@ -1,2 +1,642 @@
-//! Floor 3: all remote nodes.
+//! Floor 3: all remote nodes, and what this node does to reach them.
+//!
+//! [`Mesh`] takes datagrams in ([`Mesh::open`]) and says what is in them, seals what is to go to a peer
+//! ([`Mesh::seal`]), and does by itself all that keeps the mesh together: handshakes, paths, peer exchange,
+//! relays. The files beside this one hold one concern each; what they share is here.
 #![forbid(unsafe_code)]
+
+pub mod dial;
+pub mod exchange;
+pub mod handshakes;
+pub mod hosts;
+pub mod indexes;
+pub mod peers;
+pub mod relay;
+
+use std::net::SocketAddr;
+
+use crate::base::discard::Discard;
+use crate::base::event::{Event, Parting, Way};
+use crate::base::ids::{HostId, NodeId, PeerKey, SessionIndex, ShortId};
+use crate::base::limits::{
+    CONTROL_MAX, FIRST_PAUSE, FORGET_AFTER, HINTS_BURST, HINTS_PER_SECOND, NEWS_DELAY, PEERS, PROBE_AFTER,
+    SWEEP,
+};
+use crate::base::outbox::Outbox;
+use crate::base::packet::Packet;
+use crate::base::settings::Settings;
+use crate::base::time::{Bucket, Duration, Instant, earliest};
+use crate::crypto::identity::{Identity, NetworkKeys, short_id};
+use crate::crypto::random::Random;
+use crate::mesh::handshakes::{Answers, Origin};
+use crate::mesh::hosts::Hosts;
+use crate::mesh::indexes::Indexes;
+use crate::mesh::peers::{Member, Peers};
+use crate::mesh::relay::Circuits;
+use crate::peer::handshake::Credentials;
+use crate::peer::path::{Nonce, Path};
+use crate::peer::{Action, Peer};
+use crate::wire::control::Control;
+use crate::wire::cursor::{Reader, Writer};
+use crate::wire::envelope::{Header, Kind, Type};
+use crate::wire::hello::Capabilities;
+
+/// What a datagram turned out to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opened {
+    /// A frame from that peer; it is what the packet holds now.
+    Frame(PeerKey),
+    /// A packet for another node, ready to be sent there.
+    Forward(SocketAddr),
+    /// Something for the mesh itself, which has dealt with it.
+    Spent,
+}
+
+/// What was carried for others.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Relayed {
+    /// Packets sent on.
+    pub packets: u64,
+    /// Their bytes, relay headers included.
+    pub bytes: u64,
+}
+
+/// All remote nodes.
+pub struct Mesh {
+    credentials: Credentials,
+    short: ShortId,
+    relays: bool,
+    use_relay: bool,
+    random: Random,
+    peers: Peers,
+    hosts: Hosts,
+    indexes: Indexes,
+    answers: Answers,
+    circuits: Circuits,
+    relayed: Relayed,
+    /// For datagrams to addresses that others told of and that have proved nothing.
+    hints: Bucket,
+    /// Peers whose last session ended, for the switch to forget.
+    departed: Vec<PeerKey>,
+    sweep_at: Instant,
+    /// No deadline lies before this one.
+    due: Option<Instant>,
+}
+
+impl Mesh {
+    /// A node that knows its initial peers by name only.
+    pub fn new(
+        settings: &Settings,
+        network_key: &[u8; 32],
+        secret: [u8; 32],
+        mut random: Random,
+        now: Instant,
+    ) -> Mesh {
+        let identity = Identity::from_secret(secret);
+        let short = short_id(&identity.id());
+        let keys = NetworkKeys::derive(network_key, &settings.network);
+        let capabilities = if settings.relay { Capabilities::RELAY } else { Capabilities::default() };
+        Mesh {
+            credentials: Credentials::new(identity, &settings.network, &keys, capabilities),
+            short,
+            relays: settings.relay,
+            use_relay: settings.use_relay,
+            peers: Peers::new(),
+            hosts: Hosts::new(settings.initpeers.len(), now),
+            indexes: Indexes::new(random.u64()),
+            answers: Answers::new(random.u64()),
+            circuits: Circuits::new(random.u64()),
+            relayed: Relayed::default(),
+            hints: Bucket::new(HINTS_BURST, Duration::from_secs(1) / HINTS_PER_SECOND, now),
+            departed: Vec::with_capacity(PEERS),
+            sweep_at: now + SWEEP,
+            due: Some(now),
+            random,
+        }
+    }
+
+    /// This node's identity.
+    pub fn id(&self) -> NodeId {
+        self.credentials.id()
+    }
+
+    /// This node's identity, short.
+    pub fn short(&self) -> ShortId {
+        self.short
+    }
+
+    /// All nodes known.
+    pub fn members(&self) -> impl Iterator<Item = (PeerKey, &Member)> + '_ {
+        self.peers.iter()
+    }
+
+    /// The way to a peer, as people see it.
+    pub fn way(&self, key: PeerKey) -> Option<Way> {
+        Some(match self.peers.get(key)?.peer.path()? {
+            Path::Direct(address) => Way::Direct(address),
+            Path::Via { relay, .. } => Way::Relayed(self.peers.get(relay)?.peer.short()),
+        })
+    }
+
+    /// What was carried for others, and on how many circuits.
+    pub fn relayed(&self) -> (Relayed, usize) {
+        (self.relayed, self.circuits.carried())
+    }
+
+    /// The next peer whose last session ended.
+    pub fn next_departed(&mut self) -> Option<PeerKey> {
+        self.departed.pop()
+    }
+
+    // ---- packets out ----
+
+    /// How many slots [`Mesh::floodable`] may be asked for.
+    pub fn slots(&self) -> usize {
+        self.peers.slots()
+    }
+
+    /// The peer in that slot, if a flooded frame should reach it.
+    pub fn floodable(&self, slot: usize) -> Option<PeerKey> {
+        let key = self.peers.key(slot)?;
+        self.peers.get(key)?.peer.is_reachable().then_some(key)
+    }
+
+    /// Seals what is in `packet` for a peer. Returns where to send it.
+    pub fn seal(
+        &mut self,
+        now: Instant,
+        to: PeerKey,
+        kind: Kind,
+        packet: &mut Packet,
+    ) -> Result<SocketAddr, Discard> {
+        let peer = &mut self.peers.get_mut(to).ok_or(Discard::UnknownPeer)?.peer;
+        let path = peer.path().ok_or(Discard::NoRoute)?;
+        let sealed = peer.seal(now, kind, packet);
+        if peer.take_attention() {
+            self.wake(now);
+        }
+        sealed?;
+        self.wake(now + PROBE_AFTER);
+        self.route(now, path, packet)
+    }
+
+    /// Readies a whole packet for its path: as it is, or inside a relay's envelope.
+    fn route(&mut self, now: Instant, path: Path, packet: &mut Packet) -> Result<SocketAddr, Discard> {
+        match path {
+            Path::Direct(address) => Ok(address),
+            Path::Via { relay, circuit } => self.wrap(now, relay, circuit, packet),
+        }
+    }
+
+    /// Seals and sends `packet`, which counts as dead when that fails.
+    fn post(&mut self, now: Instant, to: PeerKey, kind: Kind, mut packet: Packet, out: &mut Outbox) {
+        match self.seal(now, to, kind, &mut packet) {
+            Ok(address) => out.send(address, packet),
+            Err(why) => out.discard(packet, why),
+        }
+    }
+
+    fn post_empty(&mut self, now: Instant, to: PeerKey, kind: Kind, out: &mut Outbox) {
+        match out.blank() {
+            Ok(packet) => self.post(now, to, kind, packet, out),
+            Err(why) => out.count(why),
+        }
+    }
+
+    fn post_control(
+        &mut self,
+        now: Instant,
+        to: PeerKey,
+        message: &Control<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Discard> {
+        let mut packet = out.blank()?;
+        let written = packet.push_back(CONTROL_MAX).and_then(|room| {
+            let mut writer = Writer::new(room);
+            message.write(&mut writer)?;
+            Ok(writer.written())
+        });
+        match written.and_then(|written| packet.pull_back(CONTROL_MAX - written)) {
+            Ok(()) => self.post(now, to, Kind::Control, packet, out),
+            Err(why) => out.discard(packet, why),
+        }
+        Ok(())
+    }
+
+    /// Sends a challenge or its answer by `path`, whatever the path in use.
+    fn post_nonce(
+        &mut self,
+        now: Instant,
+        to: PeerKey,
+        path: Path,
+        kind: Kind,
+        nonce: &Nonce,
+        out: &mut Outbox,
+    ) -> Result<(), Discard> {
+        let mut packet = out.blank()?;
+        let sealed = packet.append(nonce).and_then(|()| {
+            let peer = &mut self.peers.get_mut(to).ok_or(Discard::UnknownPeer)?.peer;
+            peer.seal(now, kind, &mut packet)?;
+            self.route(now, path, &mut packet)
+        });
+        self.wake(now + PROBE_AFTER);
+        match sealed {
+            Ok(address) => out.send(address, packet),
+            Err(why) => out.discard(packet, why),
+        }
+        Ok(())
+    }
+
+    // ---- packets in ----
+
+    /// Takes a datagram apart and deals with all that is not a frame.
+    pub fn open(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        packet: &mut Packet,
+        out: &mut Outbox,
+    ) -> Result<Opened, Discard> {
+        match Type::of(packet.bytes())? {
+            Type::Relayed => self.open_relayed(now, from, packet, out),
+            _ => self.open_by(now, Path::Direct(from), packet, out),
+        }
+    }
+
+    /// A packet that came by `path`. One inside a relayed packet cannot be relayed again.
+    fn open_by(
+        &mut self,
+        now: Instant,
+        path: Path,
+        packet: &mut Packet,
+        out: &mut Outbox,
+    ) -> Result<Opened, Discard> {
+        match Type::of(packet.bytes())? {
+            Type::Sealed => self.open_sealed(now, path, packet, out),
+            Type::Relayed => Err(Discard::Malformed),
+            Type::Hello1 | Type::Hello2 | Type::Hello3 => {
+                self.handle_hello(now, Origin::Outside(path), packet.bytes(), out)?;
+                Ok(Opened::Spent)
+            }
+        }
+    }
+
+    fn open_sealed(
+        &mut self,
+        now: Instant,
+        path: Path,
+        packet: &mut Packet,
+        out: &mut Outbox,
+    ) -> Result<Opened, Discard> {
+        let header = Header::of_sealed(packet.bytes())?;
+        let key = self.indexes.peer(header.index)?;
+        let indexes = &mut self.indexes;
+        let peer = &mut self.peers.get_mut(key).ok_or(Discard::UnknownPeer)?.peer;
+        let freed = &mut |index| indexes.release(now, index);
+        let kind = peer.open(now, header.index, path, packet, freed)?;
+        let opened = match kind {
+            Kind::Frame => Ok(Opened::Frame(key)),
+            Kind::Keepalive => Ok(Opened::Spent),
+            Kind::Control => self.handle_control(now, key, packet.bytes(), out).map(|()| Opened::Spent),
+            Kind::Challenge | Kind::Response => {
+                self.handle_nonce(now, key, path, kind, packet.bytes(), out).map(|()| Opened::Spent)
+            }
+            Kind::Close => {
+                self.handle_close(now, key, header.index, out);
+                Ok(Opened::Spent)
+            }
+            // Offered by nobody yet: a peer that sends them speaks a later version.
+            Kind::Fragment | Kind::Probe => Err(Discard::Unexpected),
+        };
+        if self.peers.get_mut(key).is_some_and(|member| member.peer.take_attention()) {
+            self.tend(now, key, out);
+        }
+        opened
+    }
+
+    fn handle_control(
+        &mut self,
+        now: Instant,
+        from: PeerKey,
+        bytes: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), Discard> {
+        match Control::read(bytes)? {
+            Control::Hello(message) => self.handle_hello(now, Origin::Inside(from), message, out),
+            Control::Announce(announce) => self.handle_announce(now, from, &announce, out),
+            Control::Announced { sequence, wanted } => self.handle_announced(now, from, sequence, wanted),
+            Control::OpenCircuit { mine, target } => self.handle_open_circuit(now, from, mine, target, out),
+            Control::OfferCircuit { mine, origin } => self.handle_offer_circuit(now, from, mine, origin, out),
+            Control::AcceptCircuit { yours, mine } => self.handle_accept_circuit(now, from, yours, mine, out),
+            Control::CloseCircuit { circuit, named_by, .. } => {
+                self.handle_close_circuit(now, from, circuit, named_by, out)
+            }
+        }
+    }
+
+    fn handle_nonce(
+        &mut self,
+        now: Instant,
+        from: PeerKey,
+        path: Path,
+        kind: Kind,
+        bytes: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), Discard> {
+        let mut reader = Reader::new(bytes);
+        let nonce = reader.array()?;
+        reader.end()?;
+        if kind == Kind::Challenge {
+            return self.post_nonce(now, from, path, Kind::Response, &nonce, out);
+        }
+        self.peers.get_mut(from).ok_or(Discard::UnknownPeer)?.peer.answered(now, path, &nonce);
+        Ok(())
+    }
+
+    fn handle_close(&mut self, now: Instant, key: PeerKey, index: SessionIndex, out: &mut Outbox) {
+        let indexes = &mut self.indexes;
+        let Some(member) = self.peers.get_mut(key) else { return };
+        member.peer.close(index, &mut |index| indexes.release(now, index));
+        if !member.peer.is_up() {
+            self.part(now, key, Parting::Goodbye, out);
+        }
+    }
+
+    // ---- other inputs ----
+
+    /// The addresses of an initial peer, as far as its name could be resolved.
+    pub fn handle_addresses(&mut self, now: Instant, host: HostId, found: &[SocketAddr]) {
+        let Some(entry) = self.hosts.get_mut(host) else { return };
+        if entry.resolved(found) && entry.dial.is_active() {
+            entry.dial.start(now);
+            self.wake(now);
+        }
+    }
+
+    /// The network changed: tries everything again at once, beginning with the names.
+    pub fn handle_network_change(&mut self, now: Instant) {
+        for (_, entry) in self.hosts.iter_mut() {
+            entry.forget_resolving();
+            if entry.dial.is_active() {
+                entry.dial.start(now);
+            }
+        }
+        for (_, member) in self.peers.iter_mut() {
+            if member.peer.is_up() {
+                member.peer.network_changed(now);
+            } else if member.dial.is_active() {
+                member.dial.start(now);
+            }
+        }
+        self.wake(now);
+    }
+
+    /// Says goodbye to every peer.
+    pub fn stop(&mut self, now: Instant, out: &mut Outbox) {
+        for slot in 0..self.peers.slots() {
+            if let Some(key) = self.floodable(slot) {
+                self.post_empty(now, key, Kind::Close, out);
+            }
+        }
+    }
+
+    // ---- time ----
+
+    /// When [`Mesh::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn wake(&mut self, at: Instant) {
+        self.due = earliest(self.due, Some(at));
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
+        if self.due.is_none_or(|at| at > now) {
+            return;
+        }
+        for host in 0..self.hosts.iter().count() {
+            let host = HostId(u16::try_from(host).unwrap_or(u16::MAX));
+            if let Err(why) = self.dial_host(now, host, out) {
+                out.count(why);
+            }
+        }
+        for slot in 0..self.peers.slots() {
+            let Some(key) = self.peers.key(slot) else { continue };
+            self.tend(now, key, out);
+            if let Err(why) = self.dial_peer(now, key, out) {
+                out.count(why);
+            }
+            self.send_news(now, key, out);
+        }
+        self.expire_answers(now);
+        if self.sweep_at <= now {
+            self.sweep(now);
+        }
+        self.due = self.deadline();
+    }
+
+    /// Does what is due for one peer.
+    fn tend(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        loop {
+            let indexes = &mut self.indexes;
+            let Some(member) = self.peers.get_mut(key) else { return };
+            let Some(action) = member.peer.poll(now, &mut |index| indexes.release(now, index)) else { break };
+            self.act(now, key, action, out);
+        }
+        self.news_about(now, key);
+        let next = self.peers.get(key).and_then(|member| member.peer.next_timeout());
+        self.due = earliest(self.due, next);
+    }
+
+    fn act(&mut self, now: Instant, key: PeerKey, action: Action, out: &mut Outbox) {
+        match action {
+            Action::RepeatHello3 => self.repeat_hello3(now, key, out),
+            Action::Keepalive => self.post_empty(now, key, Kind::Keepalive, out),
+            Action::Ask => self.ask(now, key, out),
+            Action::Challenge(address) => self.challenge(now, key, address, out),
+            Action::TryDirect => self.try_direct(now, key, out),
+            Action::Moved(path) => self.moved(now, key, path, out),
+            Action::PathDead => self.find_way(now, key, out),
+            Action::Rekey => self.rekey(now, key),
+            Action::Down(why) => self.part(now, key, why, out),
+        }
+    }
+
+    fn ask(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        let nonce = self.random.bytes();
+        let Some(member) = self.peers.get_mut(key) else { return };
+        let Some(path) = member.peer.path() else { return };
+        member.peer.ask(now, nonce);
+        if let Err(why) = self.post_nonce(now, key, path, Kind::Challenge, &nonce, out) {
+            out.count(why);
+        }
+    }
+
+    fn challenge(&mut self, now: Instant, key: PeerKey, address: SocketAddr, out: &mut Outbox) {
+        let nonce = self.random.bytes();
+        let Some(member) = self.peers.get_mut(key) else { return };
+        member.peer.challenged(now, nonce);
+        if let Err(why) = self.post_nonce(now, key, Path::Direct(address), Kind::Challenge, &nonce, out) {
+            out.count(why);
+        }
+    }
+
+    /// Challenges a peer that is reached through a relay, or not at all, at the addresses where it may be.
+    fn try_direct(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        let nonce = self.random.bytes();
+        let Some(member) = self.peers.get_mut(key) else { return };
+        let endpoints = *member.peer.endpoints();
+        let lost_path = member.peer.path().filter(|_| member.peer.is_lost());
+        let is_lost = member.peer.is_lost();
+        member.peer.ask(now, nonce);
+        for path in lost_path.into_iter().chain(endpoints.iter().map(Path::Direct)) {
+            if lost_path != Some(path) && !self.hints.take(now) {
+                break;
+            }
+            if let Err(why) = self.post_nonce(now, key, path, Kind::Challenge, &nonce, out) {
+                out.count(why);
+            }
+        }
+        if is_lost {
+            self.seek_relay(now, key, out);
+        }
+    }
+
+    /// Another path to a peer is in use. The peer is to hear us by it, so that it takes it too.
+    fn moved(&mut self, now: Instant, key: PeerKey, path: Path, out: &mut Outbox) {
+        self.tell_way(now, key, out);
+        self.post_empty(now, key, Kind::Keepalive, out);
+        if let Path::Direct(address) = path {
+            self.claim(now, key, address, out);
+        }
+    }
+
+    /// A peer has proved that it is at `address`: another that was there has gone.
+    fn claim(&mut self, now: Instant, key: PeerKey, address: SocketAddr, out: &mut Outbox) {
+        let there = |m: &Member| m.peer.is_up() && m.peer.direct() == Some(address);
+        let gone = self.peers.iter().find(|(other, member)| *other != key && there(member));
+        if let Some((gone, _)) = gone {
+            self.part(now, gone, Parting::Silent, out);
+        }
+    }
+
+    /// The path to a peer is dead: looks for another while its session lives, and for the peer itself, which may have been
+    /// restarted and know nothing of that session.
+    fn find_way(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        self.news_about(now, key);
+        // What relayed through it has to look for another relay too.
+        self.circuits_lost(now, key, out);
+        self.seek_relay(now, key, out);
+        if let Some(member) = self.peers.get_mut(key) {
+            member.dial.start(now);
+        }
+        for (_, entry) in self.hosts.iter_mut().filter(|(_, entry)| entry.peer == Some(key)) {
+            entry.dial.start(now);
+        }
+        self.wake(now);
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.sweep_at = now + SWEEP;
+        self.circuits.expire(now);
+        for slot in 0..self.peers.slots() {
+            let Some(key) = self.peers.key(slot) else { continue };
+            let Some(member) = self.peers.get(key) else { continue };
+            let hopeless = !member.peer.is_up() && now.since(member.known_since) >= FORGET_AFTER;
+            if hopeless && !self.peers.iter().any(|(_, other)| other.news.reaches(key.slot)) {
+                self.forget(now, key);
+            }
+        }
+    }
+
+    fn forget(&mut self, now: Instant, key: PeerKey) {
+        let indexes = &mut self.indexes;
+        if let Some(member) = self.peers.get_mut(key) {
+            member.dial.stop(None, &mut |index| indexes.release(now, index));
+        }
+        self.peers.remove(key);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let hosts = self.hosts.iter().map(|(_, entry)| entry.dial.next_timeout());
+        let members = self.peers.iter().map(|(_, member)| {
+            let news = member.news.next_timeout();
+            earliest(earliest(member.peer.next_timeout(), member.dial.next_timeout()), news)
+        });
+        let own = [self.answers.next_timeout(), Some(self.sweep_at)];
+        hosts.chain(members).chain(own).fold(None, earliest)
+    }
+
+    // ---- who comes and goes ----
+
+    /// The key of a node, which is known from now on.
+    fn know(&mut self, now: Instant, id: NodeId) -> Result<PeerKey, Discard> {
+        if id == self.id() {
+            return Err(Discard::Ourselves);
+        }
+        if let Some(key) = self.peers.find(&id) {
+            return Ok(key);
+        }
+        let leads = self.id() < id;
+        let (key, gone) = self.peers.insert(now, Peer::new(now, id, short_id(&id), leads))?;
+        if let Some(gone) = gone {
+            self.departed.push(gone);
+        }
+        Ok(key)
+    }
+
+    /// A node without a session is to be reached.
+    fn seek(&mut self, now: Instant, key: PeerKey) {
+        let Some(member) = self.peers.get_mut(key) else { return };
+        member.known_since = now;
+        if !member.peer.is_up() && !member.dial.is_active() {
+            member.dial.start(now);
+            self.wake(now);
+        }
+    }
+
+    fn short_of(&self, key: PeerKey) -> ShortId {
+        self.peers.get(key).map_or(self.short, |member| member.peer.short())
+    }
+
+    fn tell_up(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        if let Some(way) = self.way(key) {
+            out.tell(Event::PeerUp { peer: self.short_of(key), way });
+        }
+        if let Some(address) = self.peers.get(key).and_then(|member| member.peer.direct()) {
+            self.claim(now, key, address, out);
+        }
+        self.news_about(now, key);
+    }
+
+    fn tell_way(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        if let Some(way) = self.way(key) {
+            out.tell(Event::WayChanged { peer: self.short_of(key), way });
+        }
+        self.news_about(now, key);
+    }
+
+    /// The last session with a peer has ended.
+    fn part(&mut self, now: Instant, key: PeerKey, why: Parting, out: &mut Outbox) {
+        let indexes = &mut self.indexes;
+        let freed = &mut |index| indexes.release(now, index);
+        let Some(member) = self.peers.get_mut(key) else { return };
+        member.peer.shut(freed);
+        member.dial.stop(None, freed);
+        member.dial.start(now + self.random.jitter(FIRST_PAUSE) + NEWS_DELAY);
+        member.known_since = now;
+        out.tell(Event::PeerDown { peer: member.peer.short(), why });
+        if self.departed.len() < PEERS {
+            self.departed.push(key);
+        }
+        for (_, entry) in self.hosts.iter_mut().filter(|(_, entry)| entry.peer == Some(key)) {
+            entry.peer = None;
+            entry.dial.start(now + self.random.jitter(FIRST_PAUSE));
+        }
+        self.circuits_lost(now, key, out);
+        self.news_about(now, key);
+        self.wake(now);
+    }
+}

@@ -1,1 +1,512 @@
-//! To be written.
+//! The handshake with one node: Noise XXpsk0 in three messages, after which both sides know who the other is
+//! and have keys that nobody else has.
+//!
+//! ```text
+//! initiator                             responder
+//! AwaitM2::new    ------- Hello1 ---->  AwaitM3::new
+//! AwaitM2::handle <------ Hello2 -----
+//!   Established   ------- Hello3 ---->  AwaitM3::handle
+//!                                         Established
+//! ```
+//!
+//! A state is never changed by a message. What is wrong is refused and the state stands as it was (S5a);
+//! what is right yields an [`Established`], and the caller drops the state. A message that was sealed is
+//! kept and sent again as it is, never sealed anew.
+//!
+//! Checks go from cheap to dear: lengths and indexes, then the PSK's tag, then the curve. A stranger costs a
+//! few hashes and learns nothing. Who may be a peer is for the caller to decide, on the initiator's side
+//! before the third message leaves.
+
+use std::net::SocketAddr;
+
+use crate::base::discard::Discard;
+use crate::base::ids::{NodeId, SessionIndex};
+use crate::base::settings::NetworkName;
+use crate::crypto::identity::{Identity, KeyPair, NetworkKeys};
+use crate::crypto::noise::{Aes256CtrHmac, Beginning, Finished, SentFirst, SentSecond};
+use crate::crypto::random::Random;
+use crate::crypto::schedule::{SUITE_AES256_SHA256, SessionKeys};
+use crate::wire::hello::{
+    Answer, Capabilities, Confirmation, HELLO1, HELLO2, HELLO3, Hello1, Hello2, Hello3, Offer, Suites,
+};
+
+/// First part of the prologue: the handshake itself, whatever versions are spoken after it.
+const HANDSHAKE_ID: &[u8] = b"PeerVPN handshake 1";
+/// The protocol version spoken here.
+const VERSION: u8 = 1;
+/// The data suites spoken here.
+const SUITES: Suites = Suites([SUITE_AES256_SHA256, 0, 0, 0]);
+
+/// What a node brings to every handshake in its network.
+pub struct Credentials {
+    identity: Identity,
+    beginning: Beginning<Aes256CtrHmac>,
+    capabilities: Capabilities,
+}
+
+impl Credentials {
+    /// Mixes network name and PSK once, for all handshakes.
+    pub fn new(
+        identity: Identity,
+        network: &NetworkName,
+        keys: &NetworkKeys,
+        capabilities: Capabilities,
+    ) -> Credentials {
+        let name = network.as_str().as_bytes();
+        // A network name has at most 255 bytes.
+        let length = [u8::try_from(name.len()).unwrap_or(u8::MAX)];
+        let beginning = Beginning::new(&[HANDSHAKE_ID, &length, name], &keys.handshake);
+        Credentials { identity, beginning, capabilities }
+    }
+
+    /// This node's identity.
+    pub fn id(&self) -> NodeId {
+        self.identity.id()
+    }
+}
+
+/// The initiator, waiting for the second message.
+pub struct AwaitM2 {
+    index: SessionIndex,
+    message: [u8; HELLO1],
+    noise: SentFirst<Aes256CtrHmac>,
+}
+
+impl AwaitM2 {
+    /// Writes a first message with a fresh ephemeral key. Every try has a state of its own.
+    pub fn new(cred: &Credentials, random: &mut Random, index: SessionIndex) -> AwaitM2 {
+        let offer = Offer {
+            sender: index,
+            versions: (VERSION, VERSION),
+            suites: SUITES,
+            capabilities: cred.capabilities,
+        };
+        let ephemeral = KeyPair::from_secret(random.bytes());
+        let public = *ephemeral.public();
+        let mut payload = offer.to_bytes();
+        let (noise, tag) = cred.beginning.initiate(ephemeral, &mut payload);
+        let hello = Hello1 { sender: index, ephemeral: public, payload, tag, token: [0; 16] };
+        AwaitM2 { index, message: hello.to_bytes(), noise }
+    }
+
+    /// The first message, always the same bytes.
+    pub fn message(&self) -> &[u8; HELLO1] {
+        &self.message
+    }
+
+    /// What we are called by in the answer.
+    pub fn index(&self) -> SessionIndex {
+        self.index
+    }
+
+    /// Reads a second message, and writes the third.
+    ///
+    /// After success the state must be dropped: the same message would give the same keys again, and a
+    /// session whose counters begin at zero twice (S5).
+    ///
+    /// Errors: [`Discard::UnknownIndex`] if it is not for us, [`Discard::Forged`] or [`Discard::BadKey`] if
+    /// it is not by one who knows the network's key and has read our message, [`Discard::Ourselves`] if that
+    /// one is this node, [`Discard::Malformed`] if it chose what was not to be chosen.
+    pub fn handle(&self, cred: &Credentials, hello2: &[u8]) -> Result<(Established, [u8; HELLO3]), Discard> {
+        let mut hello = Hello2::read(hello2)?;
+        if hello.receiver != self.index {
+            return Err(Discard::UnknownIndex);
+        }
+        let noise =
+            self.noise.receive(&hello.ephemeral, &hello.static_key, &mut hello.payload, &hello.tag)?;
+        if *noise.remote() == cred.id().0 {
+            return Err(Discard::Ourselves);
+        }
+        let answer = Answer::read(&hello.payload)?;
+        check_answer(&answer, hello.sender)?;
+
+        let mut payload = Confirmation { capabilities: cred.capabilities }.to_bytes();
+        let (finished, static_key, tag) = noise.answer(cred.identity.keys(), &mut payload)?;
+        let message = Hello3 { receiver: answer.sender, static_key, payload, tag }.to_bytes();
+        let keys =
+            SessionKeys::derive(&finished.initiator, &finished.responder, answer.chosen, &finished.hash);
+        let established = Established {
+            peer: NodeId(finished.remote),
+            local: self.index,
+            remote: answer.sender,
+            keys,
+            capabilities: answer.capabilities,
+            observed: answer.seen,
+        };
+        Ok((established, message))
+    }
+}
+
+/// The index is the one outside the seal too, and the choice is the one that we would have made (S4).
+fn check_answer(answer: &Answer, outside: SessionIndex) -> Result<(), Discard> {
+    if answer.sender != outside {
+        return Err(Discard::Forged);
+    }
+    let chosen = Suites::choose(SUITES, answer.suites);
+    if answer.version != VERSION || chosen != Some(answer.chosen) {
+        return Err(Discard::Malformed);
+    }
+    Ok(())
+}
+
+/// The responder, waiting for the third message.
+pub struct AwaitM3 {
+    index: SessionIndex,
+    remote: SessionIndex,
+    suite: u8,
+    message: [u8; HELLO2],
+    noise: SentSecond<Aes256CtrHmac>,
+}
+
+impl AwaitM3 {
+    /// Reads a first message, and writes the second with a fresh ephemeral key. `seen` is where it came
+    /// from; none if it came through a relay. The token is for the one who decides whether to answer at all.
+    ///
+    /// Errors: [`Discard::Forged`] if the sender does not know the network's key, for which no curve work is
+    /// done; [`Discard::BadKey`]; [`Discard::Malformed`] if it speaks no version, and [`Discard::Refused`]
+    /// if it has no suite, that we have.
+    pub fn new(
+        cred: &Credentials,
+        random: &mut Random,
+        index: SessionIndex,
+        hello1: &[u8],
+        seen: Option<SocketAddr>,
+    ) -> Result<AwaitM3, Discard> {
+        let mut hello = Hello1::read(hello1)?;
+        let noise = cred.beginning.receive(&hello.ephemeral, &mut hello.payload, &hello.tag)?;
+        let offer = Offer::read(&hello.payload)?;
+        let suite = check_offer(&offer, hello.sender)?;
+
+        let answer = Answer {
+            sender: index,
+            version: VERSION,
+            suites: SUITES,
+            chosen: suite,
+            capabilities: cred.capabilities,
+            seen,
+        };
+        let ephemeral = KeyPair::from_secret(random.bytes());
+        let public = *ephemeral.public();
+        let mut payload = answer.to_bytes();
+        let (noise, static_key, tag) = noise.answer(cred.identity.keys(), ephemeral, &mut payload)?;
+        let receiver = offer.sender;
+        let hello = Hello2 { receiver, sender: index, ephemeral: public, static_key, payload, tag };
+        Ok(AwaitM3 { index, remote: receiver, suite, message: hello.to_bytes(), noise })
+    }
+
+    /// The second message, always the same bytes.
+    pub fn message(&self) -> &[u8; HELLO2] {
+        &self.message
+    }
+
+    /// What we are called by in the third message.
+    pub fn index(&self) -> SessionIndex {
+        self.index
+    }
+
+    /// Reads a third message.
+    ///
+    /// After success the state must be dropped, as with [`AwaitM2::handle`]; the initiator repeats its third
+    /// message, which the new session is then to answer.
+    ///
+    /// Errors: [`Discard::UnknownIndex`] if it is not for us, [`Discard::Forged`] or [`Discard::BadKey`] if
+    /// it is not by one who has read our message, [`Discard::Ourselves`] if that one is this node.
+    pub fn handle(&self, cred: &Credentials, hello3: &[u8]) -> Result<Established, Discard> {
+        let mut hello = Hello3::read(hello3)?;
+        if hello.receiver != self.index {
+            return Err(Discard::UnknownIndex);
+        }
+        let finished = self.noise.receive(&hello.static_key, &mut hello.payload, &hello.tag)?;
+        if finished.remote == cred.id().0 {
+            return Err(Discard::Ourselves);
+        }
+        let confirmation = Confirmation::read(&hello.payload)?;
+        Ok(self.establish(&finished, confirmation))
+    }
+
+    fn establish(&self, finished: &Finished, confirmation: Confirmation) -> Established {
+        Established {
+            peer: NodeId(finished.remote),
+            local: self.index,
+            remote: self.remote,
+            keys: SessionKeys::derive(&finished.responder, &finished.initiator, self.suite, &finished.hash),
+            capabilities: confirmation.capabilities,
+            observed: None,
+        }
+    }
+}
+
+/// The index is the one outside the seal too, and there is a version and a suite that both have: the suite.
+fn check_offer(offer: &Offer, outside: SessionIndex) -> Result<u8, Discard> {
+    if offer.sender != outside {
+        return Err(Discard::Forged);
+    }
+    let (from, to) = offer.versions;
+    if !(from..=to).contains(&VERSION) {
+        return Err(Discard::Malformed);
+    }
+    Suites::choose(offer.suites, SUITES).ok_or(Discard::Refused)
+}
+
+/// What a handshake comes to.
+pub struct Established {
+    /// Who the other side is, proved.
+    pub peer: NodeId,
+    /// Our name for the session.
+    pub local: SessionIndex,
+    /// The peer's name for it.
+    pub remote: SessionIndex,
+    /// The keys, fresh: no counter under them has been used.
+    pub keys: SessionKeys,
+    /// What the peer does for others.
+    pub capabilities: Capabilities,
+    /// Where the peer says our first message came from. The responder is told nothing.
+    pub observed: Option<SocketAddr>,
+}
+
+/// The ephemeral key of a first message, by which a repeated one is known. Nothing has been checked but the
+/// form.
+pub fn hello1_ephemeral(hello1: &[u8]) -> Result<&[u8; 32], Discard> {
+    Hello1::ephemeral_of(hello1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: SessionIndex = SessionIndex(0xa1a2_a3a4);
+    const BOB: SessionIndex = SessionIndex(0xb1b2_b3b4);
+    const SEEN: &str = "198.51.100.7:7000";
+
+    fn member_of(network: &str, psk: u8, secret: u8, capabilities: Capabilities) -> Credentials {
+        let network = NetworkName::new(network).unwrap();
+        let keys = NetworkKeys::derive(&[psk; 32], &network);
+        Credentials::new(Identity::from_secret([secret; 32]), &network, &keys, capabilities)
+    }
+
+    fn alice() -> Credentials {
+        member_of("HOME", 1, 0xaa, Capabilities::default())
+    }
+
+    fn bob() -> Credentials {
+        member_of("HOME", 1, 0xbb, Capabilities::RELAY)
+    }
+
+    fn hello(cred: &Credentials) -> AwaitM2 {
+        AwaitM2::new(cred, &mut Random::new([1; 32]), ALICE)
+    }
+
+    fn answer(cred: &Credentials, hello1: &[u8]) -> Result<AwaitM3, Discard> {
+        AwaitM3::new(cred, &mut Random::new([2; 32]), BOB, hello1, SEEN.parse().ok())
+    }
+
+    fn refusal<T>(result: Result<T, Discard>) -> Discard {
+        result.err().expect("this must be refused")
+    }
+
+    /// All datagrams that differ from this one in one bit.
+    fn flips(datagram: &[u8]) -> impl Iterator<Item = (usize, Vec<u8>)> + '_ {
+        (0..datagram.len() * 8).map(|bit| {
+            let mut flipped = datagram.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            (bit / 8, flipped)
+        })
+    }
+
+    fn assert_agree(ours: &Established, theirs: &Established) {
+        assert_eq!((ours.local, ours.remote), (theirs.remote, theirs.local));
+        for (seal, open) in [(&ours.keys.seal, &theirs.keys.open), (&theirs.keys.seal, &ours.keys.open)] {
+            assert_eq!((seal.encryption, seal.mac), (open.encryption, open.mac));
+            assert_eq!((seal.salt, seal.hop), (open.salt, open.hop));
+        }
+    }
+
+    #[test]
+    fn two_members_meet() {
+        let (alice, bob) = (alice(), bob());
+        let await_m2 = hello(&alice);
+        let await_m3 = answer(&bob, await_m2.message()).unwrap();
+        let (at_alice, hello3) = await_m2.handle(&alice, await_m3.message()).unwrap();
+        let at_bob = await_m3.handle(&bob, &hello3).unwrap();
+        assert_agree(&at_alice, &at_bob);
+        assert_eq!((at_alice.peer, at_bob.peer), (bob.id(), alice.id()));
+        assert_eq!((at_alice.local, at_bob.local), (ALICE, BOB));
+        assert_eq!((at_alice.observed, at_bob.observed), (SEEN.parse().ok(), None));
+        assert_eq!(at_alice.capabilities, Capabilities::RELAY);
+        assert_eq!(at_bob.capabilities, Capabilities::default());
+        assert_ne!(at_alice.keys.seal.encryption, at_alice.keys.open.encryption);
+    }
+
+    #[test]
+    fn one_flipped_bit_is_refused_and_harms_nothing() {
+        // S5a: whatever is injected, the true message still completes the handshake.
+        let (alice, bob) = (alice(), bob());
+        let await_m2 = hello(&alice);
+        for (at, flipped) in flips(await_m2.message()) {
+            let in_token = at >= HELLO1 - 16;
+            assert_eq!(answer(&bob, &flipped).is_ok(), in_token, "byte {at}");
+        }
+        let await_m3 = answer(&bob, await_m2.message()).unwrap();
+        for (at, flipped) in flips(await_m3.message()) {
+            assert!(await_m2.handle(&alice, &flipped).is_err(), "byte {at}");
+        }
+        let (at_alice, hello3) = await_m2.handle(&alice, await_m3.message()).unwrap();
+        for (at, flipped) in flips(&hello3) {
+            assert!(await_m3.handle(&bob, &flipped).is_err(), "byte {at}");
+        }
+        assert_agree(&at_alice, &await_m3.handle(&bob, &hello3).unwrap());
+    }
+
+    #[test]
+    fn another_key_or_name_is_another_network() {
+        let await_m2 = hello(&alice());
+        for (network, psk) in [("HOME", 2), ("HOMF", 1), ("HOM", 1)] {
+            let stranger = member_of(network, psk, 0xcc, Capabilities::default());
+            assert_eq!(refusal(answer(&stranger, await_m2.message())), Discard::Forged, "{network} {psk}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_costs_no_curve_work() {
+        // A key of low order is found out by the curve: it is not looked at before the tag is right.
+        let (bob, mut random) = (bob(), Random::new([2; 32]));
+        let mut bytes = *hello(&alice()).message();
+        bytes[6..38].fill(0);
+        assert_eq!(refusal(AwaitM3::new(&bob, &mut random, BOB, &bytes, None)), Discard::Forged);
+        assert_eq!(random.u64(), Random::new([2; 32]).u64(), "nor is an ephemeral key made for it");
+    }
+
+    #[test]
+    fn who_meets_himself_notices() {
+        // S3: the same static key at both ends, by a loop or by a cloned key file.
+        let alice = alice();
+        let await_m2 = hello(&alice);
+        let await_m3 = answer(&alice, await_m2.message()).unwrap();
+        assert_eq!(refusal(await_m2.handle(&alice, await_m3.message())), Discard::Ourselves);
+
+        let bob = bob();
+        let await_m3 = answer(&bob, await_m2.message()).unwrap();
+        let (_, hello3) = await_m2.handle(&alice, await_m3.message()).unwrap();
+        let twin = Credentials { identity: alice.identity.clone(), ..self::bob() };
+        assert_eq!(refusal(await_m3.handle(&twin, &hello3)), Discard::Ourselves);
+    }
+
+    #[test]
+    fn messages_of_another_handshake_are_refused() {
+        let (alice, bob) = (alice(), bob());
+        let first = hello(&alice);
+        let second = AwaitM2::new(&alice, &mut Random::new([3; 32]), SessionIndex(7));
+        let same_index = AwaitM2::new(&alice, &mut Random::new([3; 32]), ALICE);
+        let await_m3 = answer(&bob, first.message()).unwrap();
+        assert_eq!(refusal(second.handle(&alice, await_m3.message())), Discard::UnknownIndex);
+        assert_eq!(refusal(same_index.handle(&alice, await_m3.message())), Discard::Forged);
+
+        // The same first message answered twice: each answer has a third message of its own.
+        let other =
+            AwaitM3::new(&bob, &mut Random::new([4; 32]), BOB, first.message(), SEEN.parse().ok()).unwrap();
+        let (_, hello3) = first.handle(&alice, other.message()).unwrap();
+        assert_eq!(refusal(await_m3.handle(&bob, &hello3)), Discard::Forged);
+        assert!(other.handle(&bob, &hello3).is_ok());
+    }
+
+    #[test]
+    fn messages_in_another_role_are_refused() {
+        let (alice, bob) = (alice(), bob());
+        let await_m2 = hello(&alice);
+        let await_m3 = answer(&bob, await_m2.message()).unwrap();
+        assert_eq!(refusal(answer(&bob, await_m3.message())), Discard::Malformed);
+        assert_eq!(refusal(await_m2.handle(&alice, await_m2.message())), Discard::Malformed);
+        assert_eq!(refusal(await_m3.handle(&bob, await_m3.message())), Discard::Malformed);
+        assert_eq!(refusal(hello1_ephemeral(await_m3.message())), Discard::Malformed);
+    }
+
+    #[test]
+    fn a_volley_is_the_same_bytes_and_every_try_is_new() {
+        // S5a: no two seals under one key.
+        let alice = alice();
+        let mut random = Random::new([1; 32]);
+        let one = AwaitM2::new(&alice, &mut random, ALICE);
+        let two = AwaitM2::new(&alice, &mut random, ALICE);
+        assert_ne!(hello1_ephemeral(one.message()), hello1_ephemeral(two.message()));
+        let (again, hello1) = (*one.message(), one.message());
+        assert_eq!(*hello1, again);
+    }
+
+    /// A first message as a member writes it who can say what he likes.
+    fn crafted_hello(offer: &Offer) -> [u8; HELLO1] {
+        // The ephemeral key that `hello` makes: a member between the two can seal anything with it.
+        let ephemeral = KeyPair::from_secret(Random::new([1; 32]).bytes());
+        let public = *ephemeral.public();
+        let mut payload = offer.to_bytes();
+        let (_, tag) = alice().beginning.initiate(ephemeral, &mut payload);
+        Hello1 { sender: ALICE, ephemeral: public, payload, tag, token: [0; 16] }.to_bytes()
+    }
+
+    const OFFERED: Offer =
+        Offer { sender: ALICE, versions: (1, 1), suites: SUITES, capabilities: Capabilities(0) };
+
+    #[test]
+    fn an_offer_changed_on_the_way_fails_the_handshake() {
+        // S4: even a member between the two, who can open and seal first messages, is found out.
+        let (alice, bob) = (alice(), bob());
+        let await_m2 = hello(&alice);
+        assert_eq!(crafted_hello(&OFFERED), *await_m2.message());
+        for changed in [
+            Offer { versions: (0, 1), ..OFFERED },
+            Offer { versions: (1, 2), ..OFFERED },
+            Offer { suites: Suites([1, 2, 0, 0]), ..OFFERED },
+            Offer { suites: Suites([2, 1, 0, 0]), ..OFFERED },
+            Offer { capabilities: Capabilities::RELAY, ..OFFERED },
+        ] {
+            let await_m3 = answer(&bob, &crafted_hello(&changed)).unwrap();
+            assert_eq!(refusal(await_m2.handle(&alice, await_m3.message())), Discard::Forged, "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn an_offer_we_cannot_meet_is_refused() {
+        for (offer, why) in [
+            (Offer { versions: (2, 3), ..OFFERED }, Discard::Malformed),
+            (Offer { versions: (0, 0), ..OFFERED }, Discard::Malformed),
+            (Offer { versions: (2, 0), ..OFFERED }, Discard::Malformed),
+            (Offer { suites: Suites([2, 3, 4, 5]), ..OFFERED }, Discard::Refused),
+            (Offer { suites: Suites([0; 4]), ..OFFERED }, Discard::Refused),
+            (Offer { sender: BOB, ..OFFERED }, Discard::Forged),
+        ] {
+            assert_eq!(refusal(answer(&bob(), &crafted_hello(&offer))), why, "{offer:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_chose_wrongly_is_refused() {
+        // S4: the initiator reckons the choice itself.
+        let (alice, bob) = (alice(), bob());
+        let await_m2 = hello(&alice);
+        let true_answer = Answer {
+            sender: BOB,
+            version: 1,
+            suites: SUITES,
+            chosen: 1,
+            capabilities: Capabilities(0),
+            seen: None,
+        };
+        for (said, why) in [
+            (true_answer, None),
+            (Answer { suites: Suites([2, 1, 0, 0]), ..true_answer }, None),
+            (Answer { chosen: 2, ..true_answer }, Some(Discard::Malformed)),
+            (Answer { chosen: 0, ..true_answer }, Some(Discard::Malformed)),
+            (Answer { suites: Suites([2, 0, 0, 0]), ..true_answer }, Some(Discard::Malformed)),
+            (Answer { version: 2, ..true_answer }, Some(Discard::Malformed)),
+            (Answer { sender: ALICE, ..true_answer }, Some(Discard::Forged)),
+        ] {
+            let mut hello1 = Hello1::read(await_m2.message()).unwrap();
+            let noise = bob.beginning.receive(&hello1.ephemeral, &mut hello1.payload, &hello1.tag).unwrap();
+            let ephemeral = KeyPair::from_secret([9; 32]);
+            let public = *ephemeral.public();
+            let mut payload = said.to_bytes();
+            let (_, static_key, tag) = noise.answer(bob.identity.keys(), ephemeral, &mut payload).unwrap();
+            let hello2 = Hello2 { receiver: ALICE, sender: BOB, ephemeral: public, static_key, payload, tag };
+            assert_eq!(await_m2.handle(&alice, &hello2.to_bytes()).err(), why, "{said:?}");
+        }
+    }
+}

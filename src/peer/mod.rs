@@ -1,7 +1,571 @@
-//! Floor 2: one remote node: its handshakes, its sessions, the path to it.
+//! Floor 2: one remote node: its sessions, the path to it, and what has to be done for them when.
+//!
+//! A [`Peer`] seals and opens packets and says by [`Peer::poll`] what is due; `mesh/` does it, since that
+//! takes randomness, packets and other peers.
 #![forbid(unsafe_code)]
 
 pub mod handshake;
 pub mod path;
 pub mod replay;
 pub mod session;
+pub mod sessions;
+
+use std::net::SocketAddr;
+
+use crate::base::discard::Discard;
+use crate::base::event::Parting;
+use crate::base::ids::{CircuitId, NodeId, SessionIndex, ShortId};
+use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, LOST_FOR, PROBE_AFTER, UPGRADE_MAX};
+use crate::base::packet::Packet;
+use crate::base::time::{Backoff, Duration, Instant, earliest};
+use crate::peer::path::{Candidate, Liveness, Nonce, Path, Sign};
+use crate::peer::session::Traffic;
+use crate::peer::sessions::{Link, Sessions};
+use crate::wire::control::Endpoints;
+use crate::wire::envelope::Kind;
+use crate::wire::hello::{Capabilities, HELLO3};
+
+/// Something a peer wants done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Send the third handshake message again ([`Peer::unconfirmed`]).
+    RepeatHello3,
+    /// Send a keepalive.
+    Keepalive,
+    /// Challenge the path in use.
+    Ask,
+    /// Challenge this address, the peer was heard from there.
+    Challenge(SocketAddr),
+    /// Challenge the addresses where the peer might be reached directly.
+    TryDirect,
+    /// Packets take this path from now on.
+    Moved(Path),
+    /// There is no path any more: find another.
+    PathDead,
+    /// Begin a handshake for a new key.
+    Rekey,
+    /// The peer is gone.
+    Down(Parting),
+}
+
+/// A third handshake message that is repeated until the peer shows that it has the key.
+struct Confirm {
+    index: SessionIndex,
+    message: [u8; HELLO3],
+    /// By what path it goes; none for inside the session in use.
+    by: Option<Path>,
+    next: Instant,
+    until: Instant,
+}
+
+/// A question sent to the peer, and to whom it may answer from.
+struct Question {
+    nonce: Nonce,
+    asked: Instant,
+}
+
+/// One remote node.
+pub struct Peer {
+    id: NodeId,
+    short: ShortId,
+    /// Whether our key is the smaller one.
+    leads: bool,
+    capabilities: Capabilities,
+    sessions: Sessions,
+    confirm: Option<Confirm>,
+    path: Option<Path>,
+    lost_since: Option<Instant>,
+    path_heard: Instant,
+    candidate: Option<Candidate>,
+    live: Liveness,
+    question: Option<Question>,
+    rtt: Option<Duration>,
+    /// Where the peer might be reached directly.
+    endpoints: Endpoints,
+    try_direct: Option<Instant>,
+    direct_pause: Backoff,
+    rekeying: bool,
+    /// The path that [`Action::Moved`] told of last.
+    told_path: Option<Path>,
+    /// The path in use is to be challenged whether or not it is time.
+    ask_now: bool,
+    up_since: Option<Instant>,
+    attention: bool,
+}
+
+impl Peer {
+    /// A node that is known, without a session. `leads` tells whether our key is the smaller one.
+    pub fn new(now: Instant, id: NodeId, short: ShortId, leads: bool) -> Peer {
+        Peer {
+            id,
+            short,
+            leads,
+            capabilities: Capabilities::default(),
+            sessions: Sessions::default(),
+            confirm: None,
+            path: None,
+            lost_since: None,
+            path_heard: now,
+            candidate: None,
+            live: Liveness::new(now),
+            question: None,
+            rtt: None,
+            endpoints: Endpoints::default(),
+            try_direct: None,
+            direct_pause: Backoff::new(FIRST_PAUSE, UPGRADE_MAX),
+            rekeying: false,
+            told_path: None,
+            ask_now: false,
+            up_since: None,
+            attention: false,
+        }
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Its identity, short.
+    pub fn short(&self) -> ShortId {
+        self.short
+    }
+
+    /// What it said it can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// Since when there has been a session without a break.
+    pub fn up_since(&self) -> Option<Instant> {
+        self.up_since
+    }
+
+    /// Whether there is a session to seal under.
+    pub fn is_up(&self) -> bool {
+        self.sessions.any()
+    }
+
+    /// The path in use.
+    pub fn path(&self) -> Option<Path> {
+        self.path
+    }
+
+    /// Its address, when the path is direct and works.
+    pub fn direct(&self) -> Option<SocketAddr> {
+        self.address().filter(|_| !self.is_lost())
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        match self.path {
+            Some(Path::Direct(address)) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// Whether the path in use is dead. Packets still take it while there is no better one.
+    pub fn is_lost(&self) -> bool {
+        self.lost_since.is_some()
+    }
+
+    /// Whether a handshake for a new key is under way.
+    pub fn is_rekeying(&self) -> bool {
+        self.rekeying
+    }
+
+    /// Whether it takes part: a session and a path.
+    pub fn is_reachable(&self) -> bool {
+        self.is_up() && self.path.is_some()
+    }
+
+    /// The last measured round trip on the path in use.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    /// When it was last heard.
+    pub fn last_heard(&self) -> Instant {
+        self.live.last_heard()
+    }
+
+    /// The sessions.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// What all sessions carried.
+    pub fn traffic(&self) -> Traffic {
+        self.sessions.traffic()
+    }
+
+    /// Where it might be reached directly.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Notes another address where it might be reached.
+    pub fn add_endpoint(&mut self, now: Instant, address: SocketAddr) {
+        let new = !self.endpoints.iter().any(|known| known == address);
+        self.endpoints.add(address);
+        if new && self.is_up() && self.direct().is_none() {
+            self.seek_direct(now);
+        }
+    }
+
+    // ---- sessions ----
+
+    /// Takes in a session made by a handshake that ended on `path` (none: inside the session in use). The
+    /// initiator hands in the third message, to be repeated until the peer confirms the key.
+    pub fn install(
+        &mut self,
+        now: Instant,
+        link: Link,
+        capabilities: Capabilities,
+        path: Option<Path>,
+        hello3: Option<[u8; HELLO3]>,
+        freed: &mut dyn FnMut(SessionIndex),
+    ) {
+        if let Some(message) = hello3 {
+            self.confirm = Some(Confirm {
+                index: link.session.local(),
+                message,
+                by: path,
+                next: now + CONFIRM_EVERY,
+                until: now + CONFIRM_LIFE,
+            });
+        }
+        self.capabilities = capabilities;
+        self.rekeying = false;
+        self.sessions.install(now, link, self.leads, freed);
+        if self.up_since.is_none() {
+            self.up_since = Some(now);
+            self.live = Liveness::new(now);
+            self.told_path = path;
+        }
+        self.live.heard(now);
+        if let Some(path) = path {
+            self.take_path(now, path);
+        }
+        self.attention = true;
+    }
+
+    /// The third message that the peer has yet to answer, and by what path it goes.
+    pub fn unconfirmed(&self) -> Option<(&[u8; HELLO3], Option<Path>)> {
+        self.confirm.as_ref().map(|confirm| (&confirm.message, confirm.by))
+    }
+
+    /// Seals what is in `packet` under the session in use.
+    pub fn seal(&mut self, now: Instant, kind: Kind, packet: &mut Packet) -> Result<(), Discard> {
+        let session = self.sessions.current_mut().ok_or(Discard::NoSession)?;
+        let sealed = session.seal(now, kind, packet);
+        self.watch_key(now);
+        sealed?;
+        self.live.sent(now, matches!(kind, Kind::Frame | Kind::Fragment | Kind::Challenge));
+        Ok(())
+    }
+
+    /// Opens a packet that came by `from` for the session of that index; its payload is left in `packet`.
+    pub fn open(
+        &mut self,
+        now: Instant,
+        index: SessionIndex,
+        from: Path,
+        packet: &mut Packet,
+        freed: &mut dyn FnMut(SessionIndex),
+    ) -> Result<Kind, Discard> {
+        let length = packet.len();
+        let kind = self.sessions.open(now, index, packet, freed)?;
+        self.watch_key(now);
+        if self.confirm.as_ref().is_some_and(|confirm| confirm.index == index) {
+            self.confirm = None;
+        }
+        self.heard(now, from, length);
+        Ok(kind)
+    }
+
+    /// A packet may have brought the time for a new key forward: the first frame after a long idle time does.
+    fn watch_key(&mut self, now: Instant) {
+        let due = self.sessions.current().and_then(|session| session.rekey_at()).is_some_and(|at| at <= now);
+        self.attention |= due && !self.rekeying;
+    }
+
+    /// Notes an authenticated packet of `length` bytes that came by `from`.
+    fn heard(&mut self, now: Instant, from: Path, length: usize) {
+        self.live.heard(now);
+        if self.path == Some(from) {
+            self.path_heard = now;
+            self.attention |= self.lost_since.take().is_some();
+            return;
+        }
+        match from {
+            Path::Direct(address) => {
+                let replace = self.candidate.is_none_or(|c| c.address() != address && c.is_stale(now));
+                if replace {
+                    self.candidate = Some(Candidate::new(now, address));
+                }
+                if let Some(candidate) = self.candidate.as_mut().filter(|c| c.address() == address) {
+                    candidate.heard(now, length);
+                    self.attention |= candidate.wants_challenge(now);
+                }
+            }
+            // The relay's hop MAC and ours have both passed: whoever sends by that circuit is reached by it. A peer
+            // takes to a relay when its direct path is dead, so ours is too, unless it was heard just now.
+            Path::Via { .. } => {
+                if self.path.is_none() || self.is_lost() || now.since(self.path_heard) > PROBE_AFTER {
+                    self.take_path(now, from);
+                }
+            }
+        }
+    }
+
+    /// Puts this peer's relay header in front of a packet that is to go through it.
+    pub fn wrap(&mut self, now: Instant, circuit: CircuitId, packet: &mut Packet) -> Result<(), Discard> {
+        let session = self.sessions.current_mut().ok_or(Discard::NoSession)?;
+        session.wrap(circuit, packet)?;
+        self.live.sent(now, true);
+        Ok(())
+    }
+
+    /// Takes this peer's relay header off a packet that came by `from` for the session of that index. Returns the number
+    /// that it came under.
+    pub fn unwrap(
+        &mut self,
+        now: Instant,
+        index: SessionIndex,
+        from: Path,
+        packet: &mut Packet,
+    ) -> Result<CircuitId, Discard> {
+        let length = packet.len();
+        let session = self.sessions.by_index(index).ok_or(Discard::UnknownIndex)?;
+        let circuit = session.unwrap(packet)?;
+        self.heard(now, from, length);
+        Ok(circuit)
+    }
+
+    /// Ends the session of that index, as the peer said goodbye under it.
+    pub fn close(&mut self, index: SessionIndex, freed: &mut dyn FnMut(SessionIndex)) {
+        self.sessions.end(index, freed);
+        self.attention = true;
+    }
+
+    /// Ends all sessions and forgets what belonged to them.
+    pub fn shut(&mut self, freed: &mut dyn FnMut(SessionIndex)) {
+        if let Some(address) = self.address() {
+            self.endpoints.add(address);
+        }
+        self.sessions.clear(freed);
+        self.confirm = None;
+        self.path = None;
+        self.told_path = None;
+        self.lost_since = None;
+        self.candidate = None;
+        self.question = None;
+        self.rtt = None;
+        self.try_direct = None;
+        self.rekeying = false;
+        self.up_since = None;
+    }
+
+    /// The handshake for a new key came to nothing; another may be begun.
+    pub fn rekey_failed(&mut self) {
+        self.rekeying = false;
+    }
+
+    // ---- path ----
+
+    /// Uses `path` from now on.
+    pub fn take_path(&mut self, now: Instant, path: Path) {
+        if let Some(old) = self.address() {
+            self.endpoints.add(old);
+        }
+        if self.path != Some(path) {
+            self.rtt = None;
+        }
+        self.path = Some(path);
+        self.path_heard = now;
+        self.lost_since = None;
+        self.candidate = None;
+        match path {
+            Path::Direct(_) => self.try_direct = None,
+            Path::Via { .. } => self.seek_direct(now),
+        }
+        self.attention = true;
+    }
+
+    /// The path in use seems to lead nowhere: it is kept until a better one is found or the peer is given up.
+    fn lose_path(&mut self, now: Instant) {
+        if let Some(address) = self.address() {
+            self.endpoints.add(address);
+        }
+        self.lost_since.get_or_insert(now);
+        self.seek_direct(now);
+    }
+
+    /// The path in use leads nowhere for certain: its circuit has ended.
+    pub fn drop_path(&mut self, now: Instant) {
+        self.lose_path(now);
+        self.path = None;
+    }
+
+    /// Something changed out there: challenges the path in use and the other addresses at once.
+    pub fn network_changed(&mut self, now: Instant) {
+        self.ask_now = true;
+        if self.direct().is_none() && self.is_up() {
+            self.seek_direct(now);
+        }
+    }
+
+    fn seek_direct(&mut self, now: Instant) {
+        self.direct_pause.reset();
+        self.try_direct = Some(now);
+        self.attention = true;
+    }
+
+    /// A number for a question to the peer by the path in use, or to its addresses.
+    pub fn ask(&mut self, now: Instant, nonce: Nonce) {
+        self.question = Some(Question { nonce, asked: now });
+    }
+
+    /// Notes that the candidate at hand was challenged.
+    pub fn challenged(&mut self, now: Instant, nonce: Nonce) {
+        if let Some(candidate) = self.candidate.as_mut() {
+            candidate.challenged(now, nonce);
+        }
+    }
+
+    /// The peer answered a challenge from `from`, which may prove a better path than the one in use.
+    pub fn answered(&mut self, now: Instant, from: Path, nonce: &Nonce) {
+        let question = self.question.as_ref().filter(|question| question.nonce == *nonce);
+        let rtt = question.map(|question| now.since(question.asked));
+        if self.path == Some(from) {
+            self.rtt = rtt.or(self.rtt);
+            return;
+        }
+        let seeking = self.direct().is_none();
+        let proves_candidate = self.candidate.is_some_and(|candidate| candidate.proves(from, nonce));
+        let was_asked = rtt.is_some() && self.endpoints.iter().any(|known| from == Path::Direct(known));
+        if seeking && (proves_candidate || was_asked) || proves_candidate && !self.leads {
+            self.take_path(now, from);
+            self.rtt = rtt;
+        } else if proves_candidate && let Some(candidate) = self.candidate.as_mut() {
+            candidate.move_later(now);
+            self.attention = true;
+        }
+    }
+
+    // ---- time ----
+
+    /// Whether something may have become due without time passing; asking clears it.
+    pub fn take_attention(&mut self) -> bool {
+        core::mem::take(&mut self.attention)
+    }
+
+    /// The next thing to be done at `now`, until there is none.
+    pub fn poll(&mut self, now: Instant, freed: &mut dyn FnMut(SessionIndex)) -> Option<Action> {
+        self.up_since?;
+        self.sessions.expire(now, freed);
+        if !self.sessions.any() {
+            return Some(Action::Down(Parting::Expired));
+        }
+        if self.lost_since.is_some_and(|since| since + LOST_FOR <= now) {
+            return Some(Action::Down(Parting::Silent));
+        }
+        self.poll_confirm(now, freed)
+            .or_else(|| self.poll_path())
+            .or_else(|| self.poll_life(now))
+            .or_else(|| self.poll_candidate(now))
+            .or_else(|| self.poll_direct(now))
+            .or_else(|| self.poll_rekey(now))
+    }
+
+    fn poll_confirm(&mut self, now: Instant, freed: &mut dyn FnMut(SessionIndex)) -> Option<Action> {
+        let confirm = self.confirm.as_mut()?;
+        if confirm.until <= now {
+            let index = confirm.index;
+            self.confirm = None;
+            self.sessions.end(index, freed);
+            return (!self.sessions.any()).then_some(Action::Down(Parting::Silent));
+        }
+        if confirm.next > now {
+            return None;
+        }
+        confirm.next = now + CONFIRM_EVERY;
+        Some(Action::RepeatHello3)
+    }
+
+    fn poll_life(&mut self, now: Instant) -> Option<Action> {
+        if self.path.is_none() || self.is_lost() {
+            return None;
+        }
+        if core::mem::take(&mut self.ask_now) {
+            self.live.asked(now);
+            return Some(Action::Ask);
+        }
+        match self.live.sign(now)? {
+            Sign::Dead => {
+                self.lose_path(now);
+                Some(Action::PathDead)
+            }
+            Sign::Ask => {
+                self.live.asked(now);
+                Some(Action::Ask)
+            }
+            Sign::Keepalive => {
+                self.live.sent(now, false);
+                Some(Action::Keepalive)
+            }
+        }
+    }
+
+    /// Another path is in use than was told last.
+    fn poll_path(&mut self) -> Option<Action> {
+        let path = self.path.filter(|path| self.told_path != Some(*path))?;
+        self.told_path = Some(path);
+        Some(Action::Moved(path))
+    }
+
+    fn poll_candidate(&mut self, now: Instant) -> Option<Action> {
+        let candidate = self.candidate?;
+        if candidate.move_at().is_some_and(|at| at <= now) {
+            self.candidate = None;
+            let path = Path::Direct(candidate.address());
+            let old_is_silent = self.path.is_none() || self.path_heard < candidate.heard_first();
+            if old_is_silent {
+                self.take_path(now, path);
+            }
+            return self.poll_path();
+        }
+        candidate.wants_challenge(now).then_some(Action::Challenge(candidate.address()))
+    }
+
+    fn poll_direct(&mut self, now: Instant) -> Option<Action> {
+        if self.try_direct? > now {
+            return None;
+        }
+        let pause = if self.is_lost() { FIRST_PAUSE } else { self.direct_pause.pause() };
+        self.try_direct = Some(now + pause);
+        Some(Action::TryDirect)
+    }
+
+    fn poll_rekey(&mut self, now: Instant) -> Option<Action> {
+        let due = !self.rekeying && self.sessions.current()?.rekey_at()? <= now;
+        self.rekeying |= due;
+        due.then_some(Action::Rekey)
+    }
+
+    /// When [`Peer::poll`] wants to be asked.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.up_since?;
+        let rekey = self.sessions.current().and_then(|session| session.rekey_at());
+        let deadlines = [
+            self.sessions.next_timeout(),
+            self.lost_since.map(|since| since + LOST_FOR),
+            self.confirm.as_ref().map(|confirm| confirm.next.min(confirm.until)),
+            self.path.filter(|_| !self.is_lost()).and_then(|_| self.live.next()),
+            self.candidate.and_then(|candidate| candidate.move_at()),
+            self.try_direct,
+            rekey.filter(|_| !self.rekeying),
+        ];
+        deadlines.into_iter().fold(None, earliest)
+    }
+}

@@ -1,1 +1,584 @@
-//! To be written.
+//! Files: the configuration, the pre-shared key, the node's key, the cache of the stretched passphrase.
+//!
+//! The rules. What others can read is no secret: a key file with such a mode is refused, a configuration
+//! is reported (S16). What is read is bounded. What is written is written beside its place, synced and
+//! then renamed, so that the loss of power or `kill -9` at any moment leaves either the old file or the
+//! new one, never half of one (S24). A file that exists but makes no sense is an error, never overwritten.
+//! Secrets are wiped from memory when dropped.
+
+use core::fmt::Display;
+use std::ffi::{CString, OsString};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// The longest configuration, in bytes.
+pub const CONFIGURATION_MAX: usize = 1 << 20;
+/// The longest file with a key in it, in bytes.
+const SECRET_MAX: usize = 4096;
+/// Length of a node's secret key and of a stretched passphrase, in bytes.
+const KEY: usize = 32;
+/// Mode bits that let anybody but the owner in.
+const OTHERS: u32 = 0o077;
+
+/// A configuration as it was read.
+#[derive(Debug)]
+pub struct Configuration {
+    /// The whole text; wiped when dropped, as it may hold the network's key.
+    pub text: Zeroizing<String>,
+    /// The file's mode when others than its owner can read it: worth a warning if the text has a key in it.
+    pub exposed: Option<u32>,
+}
+
+/// Reads a configuration from a regular file, or from the standard input where the path is `-`.
+///
+/// # Errors
+/// A sentence with the path: missing, not a regular file, longer than [`CONFIGURATION_MAX`], not UTF-8.
+pub fn read_configuration(path: &Path) -> io::Result<Configuration> {
+    if path == Path::new("-") {
+        let text = read_bounded(io::stdin().lock(), CONFIGURATION_MAX)
+            .and_then(into_text)
+            .map_err(|error| because("cannot read the configuration from the standard input", error))?;
+        return Ok(Configuration { text, exposed: None });
+    }
+    let read = || {
+        let (file, meta) = open_regular(path, 0)?;
+        let text = into_text(read_bounded(file, CONFIGURATION_MAX)?)?;
+        let exposed = (meta.mode() & 0o044 != 0).then_some(meta.mode() & 0o7777);
+        Ok(Configuration { text, exposed })
+    };
+    read().map_err(|error| because(format!("cannot read {}", path.display()), error))
+}
+
+/// Reads a pre-shared key: the one line of a file that nobody but its owner can read.
+///
+/// # Errors
+/// A sentence with the path and, for a wrong mode, the command that mends it.
+pub fn read_psk(path: &Path) -> io::Result<Zeroizing<String>> {
+    let text = read_secret(path)?;
+    let line = text.trim_end_matches(['\r', '\n']);
+    if line.is_empty() || line.contains('\n') {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{} must hold the key in one line and nothing else", path.display()),
+        ));
+    }
+    Ok(Zeroizing::new(line.to_owned()))
+}
+
+/// Reads a node's secret key; none when there is no such file yet.
+///
+/// # Errors
+/// A sentence: others can read it, it cannot be read, or it is damaged. None of these is a reason to
+/// make a new key, which would be another node in the eyes of all others.
+pub fn load_key(path: &Path) -> io::Result<Option<Zeroizing<[u8; KEY]>>> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        _ => {}
+    }
+    let text = read_secret(path)?;
+    let damaged = || {
+        let hint = "it should hold 64 hexadecimal digits; restore it, or remove it to become a new node";
+        io::Error::new(io::ErrorKind::InvalidData, format!("key file {} is damaged: {hint}", path.display()))
+    };
+    parse_key(&text).ok_or_else(damaged).map(Some)
+}
+
+/// Stores a new node's secret key, 0600, in directories made 0700 where they are missing.
+///
+/// # Errors
+/// A sentence; `AlreadyExists` when a file is there, which is left as it is. Nothing half written stays.
+pub fn create_key(path: &Path, key: &[u8; KEY]) -> io::Result<()> {
+    let mut text = Zeroizing::new(String::with_capacity(160));
+    text.push_str("# Secret key of this PeerVPN node. Whoever has it can pretend to be this node.\n");
+    for byte in key {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    text.push('\n');
+    make_directories(path)
+        .and_then(|()| write_whole(path, text.as_bytes(), Existing::Keep))
+        .map_err(|error| because(format!("cannot store the node's key in {}", path.display()), error))
+}
+
+/// The stretched passphrase of the network with this tag, if it is in the cache and nobody else can
+/// have put it there or read it. Anything wrong with it is the same as nothing there.
+pub fn load_stretched(tag: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
+    load_stretched_in(&cache_directory(), tag)
+}
+
+/// Keeps a stretched passphrase until the next boot, because stretching costs seconds on a small router.
+///
+/// # Errors
+/// A sentence for a notice; the program works without.
+pub fn store_stretched(tag: &[u8], key: &[u8; KEY]) -> io::Result<()> {
+    store_stretched_in(&cache_directory(), tag, key)
+}
+
+/// `/run/peervpn`, or `/var/run/peervpn` on systems without `/run`.
+pub fn runtime_directory() -> PathBuf {
+    let run = Path::new("/run");
+    if run.is_dir() { run.join("peervpn") } else { PathBuf::from("/var/run/peervpn") }
+}
+
+fn cache_directory() -> PathBuf {
+    runtime_directory().join("cache")
+}
+
+fn load_stretched_in(directory: &Path, tag: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
+    check_private(directory).ok()?;
+    let (file, meta) = open_regular(&directory.join(hex(tag)), libc::O_NOFOLLOW).ok()?;
+    if meta.uid() != effective_user() || meta.mode() & OTHERS != 0 {
+        return None;
+    }
+    let bytes = read_bounded(file, KEY).ok()?;
+    let key: [u8; KEY] = bytes.as_slice().try_into().ok()?;
+    Some(Zeroizing::new(key))
+}
+
+fn store_stretched_in(directory: &Path, tag: &[u8], key: &[u8; KEY]) -> io::Result<()> {
+    let path = directory.join(hex(tag));
+    make_directory(directory.parent().unwrap_or(directory), 0o755)
+        .and_then(|()| make_directory(directory, 0o700))
+        .and_then(|()| check_private(directory))
+        .and_then(|()| write_whole(&path, key, Existing::Replace))
+        .map_err(|error| {
+            because(format!("cannot keep the stretched passphrase in {}", path.display()), error)
+        })
+}
+
+/// Refuses a directory that somebody else owns or can write to: what is in it could be theirs.
+pub(super) fn check_private(directory: &Path) -> io::Result<()> {
+    let meta = directory.symlink_metadata()?;
+    if meta.is_dir() && meta.uid() == effective_user() && meta.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "{} is not a directory that only its owner, who runs this, can write to",
+            directory.display()
+        ),
+    ))
+}
+
+/// Makes one directory with just this mode, whatever the umask; one that is there stays as it is.
+pub(super) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn make_directories(file: &Path) -> io::Result<()> {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// S16: reads a small file that nobody but its owner can read.
+fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
+    let shown = path.display();
+    let failed = |error| because(format!("cannot read {shown}"), error);
+    let (file, meta) = open_regular(path, 0).map_err(failed)?;
+    let mode = meta.mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "others can use {shown} (mode {mode:04o}), so what it holds is no secret: chmod 600 {shown}"
+            ),
+        ));
+    }
+    read_bounded(file, SECRET_MAX).and_then(into_text).map_err(failed)
+}
+
+/// Opens for reading without ever waiting (a FIFO would), and looks at what was opened, not at the path.
+fn open_regular(path: &Path, flags: i32) -> io::Result<(File, Metadata)> {
+    let file =
+        OpenOptions::new().read(true).custom_flags(flags | libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        return Ok((file, meta));
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+}
+
+fn read_bounded(from: impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for all at once: a vector that grows leaves copies of a secret behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max + 1));
+    from.take(u64::try_from(max + 1).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+    if bytes.len() <= max {
+        return Ok(bytes);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {max} bytes")))
+}
+
+fn into_text(mut bytes: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
+    match String::from_utf8(core::mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            let good = error.utf8_error().valid_up_to();
+            let bytes = Zeroizing::new(error.into_bytes());
+            let line = 1 + bytes[..good].iter().filter(|byte| **byte == b'\n').count();
+            Err(io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8 text")))
+        }
+    }
+}
+
+/// One line of 64 hexadecimal digits; lines that begin with `#` are comments.
+fn parse_key(text: &str) -> Option<Zeroizing<[u8; KEY]>> {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let (digits, None) = (lines.next()?.as_bytes(), lines.next()) else { return None };
+    if digits.len() != 2 * KEY {
+        return None;
+    }
+    let mut key = Zeroizing::new([0; KEY]);
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = [char::from(pair[0]).to_digit(16)?, char::from(pair[1]).to_digit(16)?];
+        *byte = u8::try_from(high << 4 | low).ok()?;
+    }
+    // A file full of zeros is what some file systems leave after a loss of power.
+    (*key != [0; KEY]).then_some(key)
+}
+
+/// What happens to a file that is there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Keep,
+    Replace,
+}
+
+/// Writes a file so that it is there whole or not at all (S24): beside its place, synced, renamed,
+/// and the directory synced. A rest of an earlier, interrupted try is removed first.
+fn write_whole(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
+    let unfinished = unfinished_name(path)?;
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = write_new(&unfinished, bytes).and_then(|()| rename(&unfinished, path, existing));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&unfinished);
+        return written;
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+/// The name under which a file is written: hidden, in the same directory, the same at each try.
+fn unfinished_name(path: &Path) -> io::Result<PathBuf> {
+    let name =
+        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"))?;
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(".unfinished");
+    Ok(path.with_file_name(hidden))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn rename(from: &Path, to: &Path, existing: Existing) -> io::Result<()> {
+    if existing == Existing::Replace {
+        return std::fs::rename(from, to);
+    }
+    match rename_to_free_place(from, to) {
+        // Some file systems have no such rename (EINVAL), some kernels no such call.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+            if to.symlink_metadata().is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            std::fs::rename(from, to)
+        }
+        done => done,
+    }
+}
+
+fn rename_to_free_place(from: &Path, to: &Path) -> io::Result<()> {
+    let [from, to] = [CString::new(from.as_os_str().as_bytes())?, CString::new(to.as_os_str().as_bytes())?];
+    let here = libc::AT_FDCWD;
+    // SAFETY: both strings end with a zero and live through the call; by number, as old musl lacks the name.
+    let failed = unsafe {
+        libc::syscall(libc::SYS_renameat2, here, from.as_ptr(), here, to.as_ptr(), libc::RENAME_NOREPLACE)
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn effective_user() -> libc::uid_t {
+    // SAFETY: no memory is involved.
+    unsafe { libc::geteuid() }
+}
+
+/// The kernel's error with what was being done in front of it.
+pub(super) fn because(what: impl Display, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use core::sync::atomic::{AtomicU32, Ordering};
+    use std::fs::{Permissions, set_permissions, write};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::sys::child::{forking, in_child, root_or_skip};
+
+    /// A directory of a test's own, removed at its end.
+    pub(in crate::sys) struct Scratch(PathBuf);
+
+    impl Scratch {
+        pub(in crate::sys) fn new() -> Scratch {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let name =
+                format!("peervpn-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            DirBuilder::new().mode(0o755).create(&path).unwrap();
+            Scratch(path)
+        }
+
+        pub(in crate::sys) fn path(&self) -> &Path {
+            &self.0
+        }
+
+        /// A file in it with that mode.
+        fn file(&self, name: &str, content: impl AsRef<[u8]>, mode: u32) -> PathBuf {
+            let path = self.0.join(name);
+            write(&path, content).unwrap();
+            set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            path
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = std::fs::read_dir(&self.0).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const SOME_KEY: [u8; KEY] = [0xa5; KEY];
+
+    #[test]
+    fn a_configuration_that_others_can_read_is_reported() {
+        // S16
+        let place = Scratch::new();
+        for (mode, exposed) in [(0o600, None), (0o644, Some(0o644)), (0o640, Some(0o640)), (0o400, None)] {
+            let path = place.file("conf", "port 7000\n", mode);
+            let read = read_configuration(&path).unwrap();
+            assert_eq!((read.text.as_str(), read.exposed), ("port 7000\n", exposed), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_must_be_a_bounded_text_file() {
+        let place = Scratch::new();
+        let complaint = |path: &Path| read_configuration(path).unwrap_err().to_string();
+        assert!(complaint(&place.path().join("none")).contains("none"));
+        assert!(complaint(place.path()).contains("not a regular file"));
+        let long = place.file("long", vec![b'#'; CONFIGURATION_MAX + 1], 0o600);
+        assert!(complaint(&long).contains("longer than 1048576 bytes"));
+        let full = place.file("full", vec![b'#'; CONFIGURATION_MAX], 0o600);
+        assert_eq!(read_configuration(&full).unwrap().text.len(), CONFIGURATION_MAX);
+        let latin = place.file("latin", b"port 7000\n# caf\xe9\n", 0o600);
+        assert!(complaint(&latin).contains("line 2"));
+        // A FIFO without a writer must not hold the start up.
+        let fifo = place.path().join("fifo");
+        let name = CString::new(fifo.as_os_str().as_bytes()).unwrap();
+        // SAFETY: the string ends with a zero.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        assert!(complaint(&fifo).contains("not a regular file"));
+    }
+
+    #[test]
+    fn a_psk_file_that_others_can_read_is_refused() {
+        // S16
+        let place = Scratch::new();
+        for mode in [0o644, 0o640, 0o604, 0o620, 0o601] {
+            let path = place.file("psk", "correct horse battery\n", mode);
+            let text = read_psk(&path).unwrap_err().to_string();
+            assert!(text.contains(&format!("chmod 600 {}", path.display())), "{text}");
+            assert!(!text.contains("horse"));
+        }
+        for (content, key) in [("key one\n", "key one"), ("key two", "key two"), (" k \r\n", " k ")] {
+            assert_eq!(read_psk(&place.file("psk", content, 0o600)).unwrap().as_str(), key);
+        }
+        for content in ["", "\n", "one\ntwo\n"] {
+            let text = read_psk(&place.file("psk", content, 0o600)).unwrap_err().to_string();
+            assert!(text.contains("one line"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_node_keeps_its_key() {
+        let place = Scratch::new();
+        let path = place.path().join("deep").join("node.key");
+        assert!(load_key(&path).unwrap().is_none());
+        create_key(&path, &SOME_KEY).unwrap();
+        assert_eq!(*load_key(&path).unwrap().unwrap(), SOME_KEY);
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(path.parent().unwrap().metadata().unwrap().mode() & 0o7777, 0o700);
+    }
+
+    #[test]
+    fn a_key_once_stored_is_never_overwritten() {
+        let place = Scratch::new();
+        let path = place.path().join("node.key");
+        create_key(&path, &SOME_KEY).unwrap();
+        let again = create_key(&path, &[1; KEY]).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(*load_key(&path).unwrap().unwrap(), SOME_KEY);
+        assert_eq!(place.names(), ["node.key"]);
+    }
+
+    #[test]
+    fn a_damaged_key_is_an_error_and_stays() {
+        let place = Scratch::new();
+        let good = "a5".repeat(KEY);
+        let zeros = "0".repeat(64);
+        for content in ["", "\n", "# only a comment\n", &good[1..], &format!("{good}{good}"), &zeros, "zz"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([format!("{good}\n{good}\n"), format!("{}g", &good[1..]), "\0".repeat(64)])
+        {
+            let path = place.file("node.key", &content, 0o600);
+            let text = load_key(&path).unwrap_err().to_string();
+            assert!(text.contains("is damaged"), "{text}");
+            assert!(create_key(&path, &SOME_KEY).is_err());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+        }
+        for content in
+            [good.clone(), format!("# a comment\n{good}\n"), format!("{}\r\n", good.to_uppercase())]
+        {
+            let path = place.file("node.key", &content, 0o600);
+            assert_eq!(*load_key(&path).unwrap().unwrap(), SOME_KEY, "{content}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_that_others_can_read_is_refused() {
+        // S16: and not taken for a missing one.
+        let place = Scratch::new();
+        let path = place.file("node.key", "a5".repeat(KEY), 0o640);
+        assert!(load_key(&path).unwrap_err().to_string().contains("chmod 600"));
+    }
+
+    #[test]
+    fn a_dangling_link_is_not_a_missing_key() {
+        let place = Scratch::new();
+        let path = place.path().join("node.key");
+        symlink("/no/such/place", &path).unwrap();
+        assert!(load_key(&path).is_err());
+    }
+
+    #[test]
+    fn death_at_any_step_of_storing_loses_nothing() {
+        // S24: what each step leaves when it is the last one.
+        let whole = format!("# comment\n{}\n", "a5".repeat(KEY));
+        for left in ["", &whole[..20], &whole] {
+            let place = Scratch::new();
+            let path = place.path().join("node.key");
+            place.file(".node.key.unfinished", left, 0o600);
+            // Not stored yet: the next start makes a key as if nothing had been.
+            assert!(load_key(&path).unwrap().is_none());
+            create_key(&path, &SOME_KEY).unwrap();
+            assert_eq!(*load_key(&path).unwrap().unwrap(), SOME_KEY);
+            assert_eq!(place.names(), ["node.key"]);
+        }
+    }
+
+    #[test]
+    fn an_unwritable_place_is_told_and_left_clean() {
+        let place = Scratch::new();
+        let blocked = place.file("file", "", 0o600).join("node.key");
+        let text = create_key(&blocked, &SOME_KEY).unwrap_err().to_string();
+        assert!(text.starts_with("cannot store the node's key in"), "{text}");
+        assert!(create_key(Path::new("/proc/node.key"), &SOME_KEY).is_err());
+    }
+
+    #[test]
+    fn the_cache_gives_back_what_was_kept() {
+        let place = Scratch::new();
+        let cache = place.path().join("run").join("cache");
+        assert!(load_stretched_in(&cache, b"tag").is_none());
+        store_stretched_in(&cache, b"tag", &SOME_KEY).unwrap();
+        store_stretched_in(&cache, b"tag", &[7; KEY]).unwrap();
+        assert_eq!(*load_stretched_in(&cache, b"tag").unwrap(), [7; KEY]);
+        assert!(load_stretched_in(&cache, b"other").is_none());
+        assert_eq!(cache.metadata().unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(cache.join("746167").metadata().unwrap().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn what_others_may_have_put_into_the_cache_is_ignored() {
+        // S16: a link, a wrong mode, a wrong length, an open directory, a foreign owner.
+        let place = Scratch::new();
+        let cache = place.path().join("run").join("cache");
+        store_stretched_in(&cache, b"t", &SOME_KEY).unwrap();
+        let entry = cache.join("74");
+        let there = || load_stretched_in(&cache, b"t").is_some();
+        assert!(there());
+
+        set_permissions(&entry, Permissions::from_mode(0o640)).unwrap();
+        assert!(!there());
+        set_permissions(&entry, Permissions::from_mode(0o600)).unwrap();
+        write(&entry, [1; KEY + 1]).unwrap();
+        assert!(!there());
+        write(&entry, [1; KEY - 1]).unwrap();
+        assert!(!there());
+        write(&entry, [1; KEY]).unwrap();
+        assert!(there());
+
+        set_permissions(&cache, Permissions::from_mode(0o770)).unwrap();
+        assert!(!there());
+        assert!(store_stretched_in(&cache, b"t", &SOME_KEY).is_err());
+        set_permissions(&cache, Permissions::from_mode(0o700)).unwrap();
+        assert!(there());
+
+        std::fs::rename(&entry, cache.join("real")).unwrap();
+        symlink("real", &entry).unwrap();
+        assert!(!there());
+        // Replacing puts a file in the link's place and does not write through it.
+        store_stretched_in(&cache, b"t", &SOME_KEY).unwrap();
+        assert_eq!(std::fs::read(cache.join("real")).unwrap(), [1; KEY]);
+        assert!(there());
+
+        if root_or_skip("foreign owner of a cache entry") {
+            std::os::unix::fs::chown(&entry, Some(4242), None).unwrap();
+            assert!(!there());
+        }
+    }
+
+    #[test]
+    fn directories_get_their_mode_whatever_the_umask() {
+        let _guard = forking();
+        let place = Scratch::new();
+        let run = place.path().join("run");
+        in_child(|| {
+            // SAFETY: no memory is involved.
+            unsafe { libc::umask(0o077) };
+            make_directory(&run, 0o755).unwrap();
+        });
+        assert_eq!(run.metadata().unwrap().mode() & 0o7777, 0o755);
+    }
+}

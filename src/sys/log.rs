@@ -1,1 +1,196 @@
-//! To be written.
+//! Lines to standard error that a person can read.
+//!
+//! Who reads them decides their form: a terminal gets the time of day, the journal its priority as `<4>`
+//! (sd-daemon(3)), anything else, procd's pipe above all, the level as a word; its reader knows the time.
+//! One message is one line and one write, whatever names from outside are in it. How often a kind of
+//! message may come is the daemon's affair. Secrets never come here (S16).
+
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::mem::MaybeUninit;
+
+use crate::base::settings::LogLevel;
+
+/// Writes what the level lets pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Logger {
+    level: LogLevel,
+    reader: Reader,
+}
+
+/// Who is at the other end of standard error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reader {
+    Terminal,
+    Journal,
+    Pipe,
+}
+
+/// The longest message, in bytes; the rest is cut off. A pipe takes up to 4096 bytes in one piece (pipe(7)).
+const LINE_MAX: usize = 1024;
+
+impl Logger {
+    /// A logger for messages up to `level`. Looks once at who reads standard error.
+    pub fn new(level: LogLevel) -> Logger {
+        let reader = if io::stderr().is_terminal() {
+            Reader::Terminal
+        } else if std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_standard_error(&stream)) {
+            Reader::Journal
+        } else {
+            Reader::Pipe
+        };
+        Logger { level, reader }
+    }
+
+    /// Whether a message of this level is written: ask before collecting what is dear to collect.
+    pub fn writes(&self, level: LogLevel) -> bool {
+        level <= self.level
+    }
+
+    /// What ends the program or loses data.
+    pub fn error(&self, message: fmt::Arguments<'_>) {
+        self.write(LogLevel::Error, message);
+    }
+
+    /// What a person should look at.
+    pub fn warn(&self, message: fmt::Arguments<'_>) {
+        self.write(LogLevel::Warn, message);
+    }
+
+    /// The story.
+    pub fn info(&self, message: fmt::Arguments<'_>) {
+        self.write(LogLevel::Info, message);
+    }
+
+    /// Enough to solve a problem from afar.
+    pub fn debug(&self, message: fmt::Arguments<'_>) {
+        self.write(LogLevel::Debug, message);
+    }
+
+    fn write(&self, level: LogLevel, message: fmt::Arguments<'_>) {
+        if self.writes(level) {
+            let line = line(self.reader, level, message);
+            // A log that nobody takes any more must not stop the VPN: the error has no other place to go.
+            let _ = io::stderr().lock().write_all(line.as_bytes());
+        }
+    }
+}
+
+fn line(reader: Reader, level: LogLevel, message: fmt::Arguments<'_>) -> String {
+    let mut line = Line(String::with_capacity(128));
+    // Writing to a `Line` fails only when it is full, which cuts the message.
+    let _ = match reader {
+        Reader::Journal => write!(line, "<{}>{message}", priority(level)),
+        Reader::Pipe => write!(line, "{}{message}", word(level)),
+        Reader::Terminal => {
+            let (hour, minute, second) = time_of_day();
+            write!(line, "{hour:02}:{minute:02}:{second:02} {}{message}", word(level))
+        }
+    };
+    line.0.push('\n');
+    line.0
+}
+
+/// A line under construction: control characters become `?`, so that no name from outside can forge a second
+/// line or steer a terminal.
+struct Line(String);
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            if self.0.len() >= LINE_MAX {
+                return Err(fmt::Error);
+            }
+            self.0.push(if character.is_control() { '?' } else { character });
+        }
+        Ok(())
+    }
+}
+
+/// The priority of syslog(3).
+fn priority(level: LogLevel) -> u8 {
+    match level {
+        LogLevel::Error => 3,
+        LogLevel::Warn => 4,
+        LogLevel::Info => 6,
+        LogLevel::Debug => 7,
+    }
+}
+
+fn word(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Error => "error: ",
+        LogLevel::Warn => "warning: ",
+        LogLevel::Info => "",
+        LogLevel::Debug => "debug: ",
+    }
+}
+
+/// Whether `stream`, device and inode as in `8:1234`, is our standard error (systemd.exec(5)): the variable is
+/// inherited by programs whose error output goes elsewhere.
+fn is_standard_error(stream: &str) -> bool {
+    let mut found = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat fills `found` or fails.
+    if unsafe { libc::fstat(libc::STDERR_FILENO, found.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: fstat succeeded, so `found` is filled.
+    let found = unsafe { found.assume_init() };
+    stream == format!("{}:{}", found.st_dev, found.st_ino)
+}
+
+/// Hour, minute and second where the user lives. The only wall clock in the program, for eyes alone (S7).
+fn time_of_day() -> (i32, i32, i32) {
+    let mut local = MaybeUninit::<libc::tm>::uninit();
+    // SAFETY: a null argument makes time only return the time.
+    let now = unsafe { libc::time(std::ptr::null_mut()) };
+    // SAFETY: both pointers are ours and live through the call; a null answer means `local` was not filled.
+    if unsafe { libc::localtime_r(&raw const now, local.as_mut_ptr()) }.is_null() {
+        return (0, 0, 0);
+    }
+    // SAFETY: localtime_r succeeded, so `local` is filled.
+    let local = unsafe { local.assume_init() };
+    (local.tm_hour, local.tm_min, local.tm_sec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reader_gets_its_form() {
+        let say = |reader, level| line(reader, level, format_args!("peer {} is up", "0011"));
+        assert_eq!(say(Reader::Pipe, LogLevel::Info), "peer 0011 is up\n");
+        assert_eq!(say(Reader::Pipe, LogLevel::Warn), "warning: peer 0011 is up\n");
+        assert_eq!(say(Reader::Journal, LogLevel::Error), "<3>peer 0011 is up\n");
+        assert_eq!(say(Reader::Journal, LogLevel::Info), "<6>peer 0011 is up\n");
+        let terminal = say(Reader::Terminal, LogLevel::Error);
+        assert_eq!(terminal.as_bytes()[2], b':');
+        assert!(terminal.ends_with(" error: peer 0011 is up\n"), "{terminal}");
+    }
+
+    #[test]
+    fn the_level_lets_pass_what_stands_before_it() {
+        let logger = Logger { level: LogLevel::Warn, reader: Reader::Pipe };
+        assert!(logger.writes(LogLevel::Error) && logger.writes(LogLevel::Warn));
+        assert!(!logger.writes(LogLevel::Info) && !logger.writes(LogLevel::Debug));
+    }
+
+    #[test]
+    fn a_name_from_outside_cannot_forge_a_line() {
+        let line = line(Reader::Journal, LogLevel::Info, format_args!("host {}", "a\n<3>b\u{1b}[2J"));
+        assert_eq!(line, "<6>host a?<3>b?[2J\n");
+    }
+
+    #[test]
+    fn a_long_message_is_cut_and_still_one_line() {
+        let line = line(Reader::Pipe, LogLevel::Info, format_args!("{}", "ü".repeat(LINE_MAX)));
+        assert!(line.len() <= LINE_MAX + "ü\n".len() && line.ends_with('\n'));
+    }
+
+    #[test]
+    fn another_stream_is_not_ours() {
+        assert!(!is_standard_error("0:0"));
+        assert!(!is_standard_error("nonsense"));
+    }
+}

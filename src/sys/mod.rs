@@ -1,8 +1,16 @@
 //! Wing B: the kernel. The only unsafe code, sockets, files and processes. Knows floor 0 only.
+//!
+//! Every `unsafe` block holds one system call or one read of a kernel structure and says why it is sound.
+//! Whatever fails comes back as an [`io::Error`]: at the start with what we were doing in front of it
+//! ([`Context`]), in the loop as the kernel gave it, so that the owner of the descriptor can tell what
+//! passes from what stays.
 #![allow(unsafe_code, clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod child;
 pub mod clock;
 pub mod control;
+pub mod datagram;
+pub mod events;
 pub mod files;
 pub mod helper;
 pub mod log;
@@ -10,5 +18,138 @@ pub mod netlink;
 pub mod privileges;
 pub mod resolver;
 pub mod signals;
+pub mod sources;
 pub mod tap;
 pub mod udp;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use libc::c_int;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+/// What a system call answered: -1 becomes the error that it left in `errno`.
+///
+/// # Errors
+/// The kernel's own.
+pub(crate) fn check<T: PartialEq + From<i8>>(answer: T) -> io::Result<T> {
+    if answer == T::from(-1) { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+/// Puts what we were doing in front of an error: "cannot open /dev/net/tun: Permission denied".
+pub(crate) trait Context<T> {
+    /// The same result; `doing` completes the sentence "cannot …".
+    fn context(self, doing: impl fmt::Display) -> io::Result<T>;
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, doing: impl fmt::Display) -> io::Result<T> {
+        self.map_err(|error| io::Error::new(error.kind(), format!("cannot {doing}: {}", words(&error))))
+    }
+}
+
+/// The kernel's words for an error, without the number that Rust appends.
+pub(crate) fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) if error.raw_os_error().is_some() => text[..at].to_owned(),
+        _ => text,
+    }
+}
+
+/// Sets a socket option whose value is a C integer or a plain structure.
+pub(crate) fn set_option<T: Copy>(socket: &impl AsFd, level: c_int, name: c_int, value: T) -> io::Result<()> {
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: `value` lives through the call with the length given; the kernel only reads it.
+    check(unsafe { libc::setsockopt(socket, level, name, (&raw const value).cast(), length_of::<T>()) })?;
+    Ok(())
+}
+
+/// The size of a structure, as the kernel wants to be told it.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "structures of the kernel have some hundred bytes at most"
+)]
+pub(crate) const fn length_of<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}
+
+/// The number of an address family, as it stands in socket addresses.
+#[expect(clippy::cast_possible_truncation, reason = "families have small numbers")]
+pub(crate) const fn family_number(family: c_int) -> libc::sa_family_t {
+    family as libc::sa_family_t
+}
+
+/// Has `source` wake the poll under `token` when it becomes readable. The poll is edge-triggered: whoever is
+/// woken reads until "would block" or remembers that there is more.
+///
+/// # Errors
+/// The kernel's, when it cannot watch one descriptor more.
+pub fn watch(registry: &Registry, source: &impl AsFd, token: Token) -> io::Result<()> {
+    registry.register(&mut SourceFd(&source.as_fd().as_raw_fd()), token, Interest::READABLE)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Network namespaces for tests: what happens in there touches no network of the machine.
+
+    use crate::sys::check;
+    use crate::sys::netlink::{Link, Netlink};
+
+    /// Runs `story` on a thread of its own with an empty network, loopback up. Without root it is skipped, loudly.
+    pub(crate) fn in_namespace(name: &str, story: impl FnOnce() + Send + 'static) {
+        // SAFETY: takes nothing and cannot fail.
+        if unsafe { libc::geteuid() } != 0 {
+            eprintln!("SKIPPED {name}: a network namespace needs root");
+            return;
+        }
+        let thread = std::thread::spawn(move || {
+            // SAFETY: moves the calling thread alone to a new network; no memory is involved.
+            check(unsafe { libc::unshare(libc::CLONE_NEWNET) }).expect("root may make a network namespace");
+            let mut netlink = Netlink::open().unwrap();
+            let lo = netlink.link("lo").unwrap().expect("every namespace has a loopback");
+            netlink.set_up(&lo).unwrap();
+            story();
+        });
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    /// Gives an interface an address and waits until the kernel has ruled out duplicates of it.
+    pub(crate) fn add_address_and_wait(netlink: &mut Netlink, link: &Link, address: &str, prefix: u8) {
+        let address = address.parse().unwrap();
+        netlink.add_address(link, address, prefix).unwrap();
+        for _ in 0..500 {
+            if netlink.addresses().unwrap().iter().any(|found| found.address == address) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("{address} did not become ready");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_we_were_doing() {
+        let missing = io::Error::from_raw_os_error(libc::ENOENT);
+        let told = Err::<(), _>(missing).context(format_args!("open {}", "/dev/net/tun")).unwrap_err();
+        assert_eq!(told.to_string(), "cannot open /dev/net/tun: No such file or directory");
+        assert_eq!(told.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn minus_one_is_an_error_and_nothing_else_is() {
+        // SAFETY: a descriptor that is never open; the kernel touches no memory.
+        let refused = check(unsafe { libc::close(-1) }).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EBADF));
+        assert_eq!(check(0).unwrap(), 0);
+        assert_eq!(check(-2).unwrap(), -2);
+    }
+}

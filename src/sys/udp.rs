@@ -1,1 +1,577 @@
-//! To be written.
+//! The UDP sockets: one for IPv4 and one for IPv6 on the same port, and what they need of the kernel.
+//!
+//! Datagrams may be longer than the path carries: "don't fragment" is off and IP cuts them. Answers leave from
+//! the address that the question came to (`sources`). IPv4-mapped IPv6 addresses appear on neither side.
+//!
+//! One datagram that cannot be sent is no reason to stop: no route, a firewall's refusal, a full queue all
+//! pass ([`is_transient`]).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use libc::c_int;
+
+use crate::base::limits::{BATCH, DATAGRAM_MAX, HEADROOM, ROOM};
+use crate::base::outbox::Outbox;
+use crate::base::packet::Packet;
+use crate::base::settings::{InterfaceName, Settings};
+use crate::base::time::Instant;
+use crate::sys::datagram;
+pub use crate::sys::datagram::Family;
+use crate::sys::sources::Sources;
+use crate::sys::{Context, check, set_option, words};
+
+// What is read behind the headroom has room for the longest datagram of ours.
+const _: () = assert!(HEADROOM + DATAGRAM_MAX <= ROOM);
+
+/// Bytes asked for as socket buffer, each way: a flood to every peer, and what comes in during a handshake's
+/// arithmetic on a slow router.
+const BUFFER: c_int = 1 << 20;
+/// How often another port is tried when the kernel may choose and its choice is taken for the second family.
+const PORT_TRIES: usize = 16;
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// This address only; the other family stays closed then.
+    pub local: Option<IpAddr>,
+    /// The port; 0 lets the kernel choose one for both families.
+    pub port: u16,
+    /// Whether to open an IPv4 socket.
+    pub ipv4: bool,
+    /// Whether to open an IPv6 socket.
+    pub ipv6: bool,
+    /// `SO_MARK`; 0 for none.
+    pub mark: u32,
+    /// This interface only.
+    pub device: Option<InterfaceName>,
+}
+
+impl From<&Settings> for Listen {
+    fn from(settings: &Settings) -> Listen {
+        Listen {
+            local: settings.local,
+            port: settings.port,
+            ipv4: settings.enable_ipv4,
+            ipv6: settings.enable_ipv6,
+            mark: settings.sockmark,
+            device: settings.device.clone(),
+        }
+    }
+}
+
+/// The sockets.
+#[derive(Debug)]
+pub struct Udp {
+    sockets: [Option<Socket>; 2],
+    missing: Option<Family>,
+    port: u16,
+    sources: Sources,
+    too_long: u64,
+}
+
+impl Udp {
+    /// Opens what `listen` asks for. Of two families one may be unknown to the kernel: [`Udp::missing`] tells.
+    ///
+    /// # Errors
+    /// With what is wrong: the port in use, an address or an interface that is not there, no permission.
+    pub fn open(listen: &Listen) -> io::Result<Udp> {
+        let mut answer = Udp::open_once(listen);
+        for _ in 1..PORT_TRIES {
+            match &answer {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && listen.port == 0 => {
+                    answer = Udp::open_once(listen);
+                }
+                _ => break,
+            }
+        }
+        answer
+    }
+
+    fn open_once(listen: &Listen) -> io::Result<Udp> {
+        let mut udp = Udp {
+            sockets: [None, None],
+            missing: None,
+            port: listen.port,
+            sources: Sources::new(),
+            too_long: 0,
+        };
+        let mut refusal =
+            io::Error::new(io::ErrorKind::InvalidInput, "cannot listen: IPv4 and IPv6 are both off");
+        for family in Family::BOTH {
+            let enabled = if family == Family::V4 { listen.ipv4 } else { listen.ipv6 };
+            if !enabled || listen.local.is_some_and(|local| Family::of(local) != family) {
+                continue;
+            }
+            match Socket::open(listen, family, udp.port) {
+                Ok(socket) => {
+                    udp.port = socket.port()?;
+                    udp.sockets[family as usize] = Some(socket);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    udp.missing = Some(family);
+                    refusal = error;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if udp.sockets.iter().all(Option::is_none) { Err(refusal) } else { Ok(udp) }
+    }
+
+    /// The port of both sockets.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The family that was asked for and that the kernel does not have.
+    pub fn missing(&self) -> Option<Family> {
+        self.missing
+    }
+
+    /// The socket of a family, to be watched.
+    pub fn socket(&self, family: Family) -> Option<&Socket> {
+        self.sockets[family as usize].as_ref()
+    }
+
+    /// Datagrams dropped because they were longer than any of ours.
+    pub fn too_long(&self) -> u64 {
+        self.too_long
+    }
+
+    /// Lets the kernel choose the address to answer from anew: the host's addresses or routes changed.
+    pub fn network_changed(&mut self) {
+        self.sources.clear();
+    }
+
+    /// Hands up to [`BATCH`] datagrams of one family to `take`. True while there may be more: an empty outbox
+    /// leaves the rest in the kernel until packets come home.
+    ///
+    /// # Errors
+    /// What is not transient. What was received before is handed over already.
+    pub fn receive_batch(
+        &mut self,
+        family: Family,
+        now: Instant,
+        out: &mut Outbox,
+        take: &mut dyn FnMut(&mut Outbox, SocketAddr, Packet),
+    ) -> io::Result<bool> {
+        let Some(socket) = &self.sockets[family as usize] else { return Ok(false) };
+        for _ in 0..BATCH {
+            let Ok(mut packet) = out.blank() else { return Ok(true) };
+            match socket.receive(&mut packet) {
+                Ok(Arrival::Datagram { from, to }) => {
+                    if let Some(to) = to {
+                        self.sources.note(now, from, to);
+                    }
+                    take(out, from, packet);
+                    continue;
+                }
+                Ok(Arrival::TooLong) => self.too_long += 1,
+                Err(error) => {
+                    out.recycle(packet);
+                    match error.kind() {
+                        io::ErrorKind::WouldBlock => return Ok(false),
+                        _ if is_transient(&error) => continue,
+                        _ => return Err(error),
+                    }
+                }
+            }
+            out.recycle(packet);
+        }
+        Ok(true)
+    }
+
+    /// Sends all that waits in `out`. What the kernel does not take is dropped and told to `lost`.
+    pub fn send_batch(&mut self, out: &mut Outbox, lost: &mut dyn FnMut(SocketAddr, &io::Error)) {
+        while let Some((to, packet)) = out.next_datagram() {
+            if let Err(error) = self.send(to, &packet) {
+                lost(to, &error);
+            }
+            out.recycle(packet);
+        }
+    }
+
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// The kernel's own, for [`is_transient`]; the datagram is lost then.
+    pub fn send(&mut self, to: SocketAddr, packet: &Packet) -> io::Result<()> {
+        let to = unmapped(to);
+        let Some(socket) = &self.sockets[Family::of(to.ip()) as usize] else {
+            return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
+        };
+        let from = self.sources.get(to);
+        match datagram::send(socket.as_fd(), from, to, packet.bytes()) {
+            // The address it came to is not ours any more, or has no way there: let the kernel choose.
+            Err(error) if from.is_some() && is_unreachable(&error) => {
+                self.sources.forget(to);
+                datagram::send(socket.as_fd(), None, to, packet.bytes())
+            }
+            other => other,
+        }
+    }
+}
+
+/// Whether an error of a send or receive concerns this datagram or this moment only, so that the next may pass.
+pub fn is_transient(error: &io::Error) -> bool {
+    let transient = [
+        libc::EAGAIN,
+        libc::EINTR,
+        // The far end or something on the way refused.
+        libc::ECONNREFUSED,
+        libc::ECONNRESET,
+        libc::ETIMEDOUT,
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        // The firewall, a prohibiting route, a broadcast address.
+        libc::EPERM,
+        libc::EACCES,
+        // Queues and memory.
+        libc::ENOBUFS,
+        libc::ENOMEM,
+        libc::EMSGSIZE,
+        // A family that has no socket.
+        libc::EAFNOSUPPORT,
+    ];
+    is_unreachable(error) || error.raw_os_error().is_some_and(|code| transient.contains(&code))
+}
+
+/// Whether there is no way from that address to that one, at the moment.
+fn is_unreachable(error: &io::Error) -> bool {
+    let unreachable = [
+        libc::ENETUNREACH,
+        libc::EHOSTUNREACH,
+        libc::ENETDOWN,
+        libc::EHOSTDOWN,
+        libc::EADDRNOTAVAIL,
+        libc::EINVAL,
+        libc::ENODEV,
+        libc::ENXIO,
+    ];
+    error.raw_os_error().is_some_and(|code| unreachable.contains(&code))
+}
+
+/// One socket.
+#[derive(Debug)]
+pub struct Socket {
+    descriptor: OwnedFd,
+    family: Family,
+}
+
+enum Arrival {
+    Datagram { from: SocketAddr, to: Option<IpAddr> },
+    TooLong,
+}
+
+impl Socket {
+    fn open(listen: &Listen, family: Family, port: u16) -> io::Result<Socket> {
+        let domain = if family == Family::V4 { libc::AF_INET } else { libc::AF_INET6 };
+        // SAFETY: plain numbers.
+        let raw = check(unsafe {
+            libc::socket(domain, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0)
+        })
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::EAFNOSUPPORT) => io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("cannot listen: this kernel has no {}", family.name()),
+            ),
+            _ => io::Error::new(error.kind(), format!("cannot open a UDP socket: {}", words(&error))),
+        })?;
+        // SAFETY: `raw` was just opened and belongs to nobody else.
+        let socket = Socket { descriptor: unsafe { OwnedFd::from_raw_fd(raw) }, family };
+        socket.configure(listen)?;
+        socket.bind(listen.local, port)?;
+        Ok(socket)
+    }
+
+    fn configure(&self, listen: &Listen) -> io::Result<()> {
+        // The kernel shall say which of our addresses a datagram came to, and cut what the path cannot carry.
+        let options: &[(c_int, c_int, c_int)] = match self.family {
+            Family::V4 => &[
+                (libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+                (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
+            ],
+            Family::V6 => &[
+                (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1),
+                (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+                (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT),
+            ],
+        };
+        for &(level, name, value) in options {
+            set_option(self, level, name, value).context("prepare a UDP socket")?;
+        }
+        for (forced, plain) in
+            [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
+        {
+            // Beyond the administrator's limit with the right to, up to it without. Smaller works too.
+            if set_option(self, libc::SOL_SOCKET, forced, BUFFER).is_err() {
+                let _ = set_option(self, libc::SOL_SOCKET, plain, BUFFER);
+            }
+        }
+        if listen.mark != 0 {
+            set_option(self, libc::SOL_SOCKET, libc::SO_MARK, listen.mark)
+                .context(format_args!("mark packets with {}", listen.mark))?;
+        }
+        if let Some(device) = &listen.device {
+            let mut name = [0_u8; libc::IFNAMSIZ];
+            for (to, from) in name.iter_mut().zip(device.as_str().bytes()) {
+                *to = from;
+            }
+            set_option(self, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, name)
+                .context(format_args!("bind to the interface {device}"))?;
+        }
+        Ok(())
+    }
+
+    fn bind(&self, local: Option<IpAddr>, port: u16) -> io::Result<()> {
+        let any = if self.family == Family::V4 {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        } else {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        };
+        let address = SocketAddr::new(local.unwrap_or(any), port);
+        datagram::bind(self.as_fd(), address).map_err(|error| {
+            let told = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    format!("UDP port {port} is already in use by another program")
+                }
+                io::ErrorKind::AddrNotAvailable => {
+                    format!("cannot listen on {}: no interface of this host has that address", address.ip())
+                }
+                io::ErrorKind::PermissionDenied => format!("UDP port {port} may be used by root only"),
+                _ => format!("cannot listen on {address}: {}", words(&error)),
+            };
+            io::Error::new(error.kind(), told)
+        })?;
+        Ok(())
+    }
+
+    fn port(&self) -> io::Result<u16> {
+        Ok(datagram::bound(self.as_fd(), self.family).context("read the socket's port")?.port())
+    }
+
+    /// Receives one datagram behind what `packet` holds.
+    fn receive(&self, packet: &mut Packet) -> io::Result<Arrival> {
+        let arrival = datagram::receive(self.as_fd(), self.family, packet.spare_mut())?;
+        if arrival.cut || arrival.length > DATAGRAM_MAX || packet.grow(arrival.length).is_err() {
+            return Ok(Arrival::TooLong);
+        }
+        Ok(Arrival::Datagram { from: arrival.from, to: arrival.to })
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+}
+
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddrV4::new(ip, address.port()).into(),
+        IpAddr::V6(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::limits::PACKETS;
+    use crate::sys::netlink::Netlink;
+    use crate::sys::testing::{add_address_and_wait, in_namespace};
+
+    fn anywhere() -> Listen {
+        Listen { local: None, port: 0, ipv4: true, ipv6: true, mark: 0, device: None }
+    }
+
+    fn at(local: &str) -> Listen {
+        Listen { local: Some(local.parse().unwrap()), ..anywhere() }
+    }
+
+    fn address(local: &str, udp: &Udp) -> SocketAddr {
+        SocketAddr::new(local.parse().unwrap(), udp.port())
+    }
+
+    fn send(udp: &mut Udp, to: SocketAddr, length: usize) -> io::Result<()> {
+        let mut packet = Packet::new();
+        packet.append(&vec![0x5a; length]).unwrap();
+        udp.send(to, &packet)
+    }
+
+    /// All that has come in: who sent it and how long it is.
+    fn received(udp: &mut Udp) -> Vec<(SocketAddr, usize)> {
+        let mut out = Outbox::new(PACKETS);
+        let mut all = Vec::new();
+        for family in Family::BOTH {
+            let mut take = |out: &mut Outbox, from, packet: Packet| {
+                all.push((from, packet.len()));
+                out.recycle(packet);
+            };
+            while udp.receive_batch(family, Instant::ZERO, &mut out, &mut take).unwrap() {}
+        }
+        assert!(out.is_whole());
+        all
+    }
+
+    #[test]
+    fn both_families_share_a_port_and_exchange_datagrams() {
+        in_namespace("both_families_share_a_port", || {
+            let mut a = Udp::open(&anywhere()).unwrap();
+            let mut b = Udp::open(&anywhere()).unwrap();
+            assert_ne!(a.port(), 0);
+            assert_eq!(a.missing(), None);
+            for host in ["127.0.0.1", "::1"] {
+                // 1900 bytes are more than many a path carries in one piece; IP cuts them.
+                for length in [0, 1, 1900, DATAGRAM_MAX] {
+                    send(&mut a, address(host, &b), length).unwrap();
+                    assert_eq!(received(&mut b), [(address(host, &a), length)]);
+                }
+            }
+            let mapped = SocketAddr::new("::ffff:127.0.0.1".parse().unwrap(), b.port());
+            send(&mut a, mapped, 9).unwrap();
+            assert_eq!(received(&mut b), [(address("127.0.0.1", &a), 9)]);
+        });
+    }
+
+    #[test]
+    fn a_long_datagram_passes_a_narrow_path_and_returns_whole() {
+        in_namespace("a_long_datagram_passes_a_narrow_path", || {
+            let mut netlink = Netlink::open().unwrap();
+            let lo = netlink.link("lo").unwrap().unwrap();
+            netlink.set_mtu(&lo, 1280).unwrap();
+            let mut a = Udp::open(&anywhere()).unwrap();
+            let mut b = Udp::open(&anywhere()).unwrap();
+            for host in ["127.0.0.1", "::1"] {
+                send(&mut a, address(host, &b), 1900).unwrap();
+                assert_eq!(received(&mut b), [(address(host, &a), 1900)]);
+            }
+        });
+    }
+
+    #[test]
+    fn a_port_in_use_is_told_in_a_sentence() {
+        in_namespace("a_port_in_use", || {
+            let first = Udp::open(&anywhere()).unwrap();
+            let port = first.port();
+            let refused = Udp::open(&Listen { port, ..anywhere() }).unwrap_err();
+            assert_eq!(refused.to_string(), format!("UDP port {port} is already in use by another program"));
+            let elsewhere = Udp::open(&at("192.0.2.77")).unwrap_err().to_string();
+            assert_eq!(elsewhere, "cannot listen on 192.0.2.77: no interface of this host has that address");
+            let device = InterfaceName::new("nothere").unwrap();
+            let refused = Udp::open(&Listen { device: Some(device), ..anywhere() }).unwrap_err().to_string();
+            assert_eq!(refused, "cannot bind to the interface nothere: No such device");
+            assert!(Udp::open(&Listen { ipv4: false, ipv6: false, ..anywhere() }).is_err());
+        });
+    }
+
+    #[test]
+    fn a_bound_address_closes_the_other_family() {
+        in_namespace("a_bound_address_closes_the_other_family", || {
+            let mut a = Udp::open(&Listen { mark: 7, ..at("127.0.0.1") }).unwrap();
+            assert!(a.socket(Family::V4).is_some() && a.socket(Family::V6).is_none());
+            let refused = send(&mut a, "[::1]:7000".parse().unwrap(), 1).unwrap_err();
+            assert!(is_transient(&refused));
+        });
+    }
+
+    #[test]
+    fn what_is_longer_than_ours_is_counted_and_dropped() {
+        in_namespace("what_is_longer_than_ours", || {
+            let mut a = Udp::open(&anywhere()).unwrap();
+            let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            stranger.send_to(&[0; DATAGRAM_MAX + 1], address("127.0.0.1", &a)).unwrap();
+            stranger.send_to(&[0; 65_000], address("127.0.0.1", &a)).unwrap();
+            assert_eq!(received(&mut a), []);
+            assert_eq!(a.too_long(), 2);
+        });
+    }
+
+    #[test]
+    fn more_than_a_batch_stays_ready() {
+        in_namespace("more_than_a_batch_stays_ready", || {
+            let mut a = Udp::open(&anywhere()).unwrap();
+            let mut b = Udp::open(&anywhere()).unwrap();
+            for _ in 0..BATCH + 1 {
+                send(&mut a, address("127.0.0.1", &b), 10).unwrap();
+            }
+            let mut out = Outbox::new(PACKETS);
+            let mut count = 0;
+            let mut batch = |udp: &mut Udp| {
+                udp.receive_batch(Family::V4, Instant::ZERO, &mut out, &mut |out, _, packet| {
+                    count += 1;
+                    out.recycle(packet);
+                })
+                .unwrap()
+            };
+            assert!(batch(&mut b));
+            assert!(!batch(&mut b));
+            assert_eq!(count, BATCH + 1);
+            assert!(
+                b.receive_batch(Family::V4, Instant::ZERO, &mut Outbox::new(0), &mut |_, _, _| ()).unwrap()
+            );
+        });
+    }
+
+    #[test]
+    fn the_answer_leaves_from_the_address_that_was_written_to() {
+        in_namespace("the_answer_leaves_from_the_address", || {
+            let mut netlink = Netlink::open().unwrap();
+            let lo = netlink.link("lo").unwrap().unwrap();
+            add_address_and_wait(&mut netlink, &lo, "fd00::9", 128);
+            add_address_and_wait(&mut netlink, &lo, "10.9.9.9", 32);
+            // Several addresses of one host: the kernel would answer 127.0.0.1 from 127.0.0.1.
+            for (asker, server) in [("127.0.0.1", "127.0.0.5"), ("::1", "fd00::9"), ("127.0.0.1", "10.9.9.9")]
+            {
+                let mut a = Udp::open(&at(asker)).unwrap();
+                let mut b = Udp::open(&anywhere()).unwrap();
+                send(&mut a, address(server, &b), 1).unwrap();
+                assert_eq!(received(&mut b), [(address(asker, &a), 1)]);
+                send(&mut b, address(asker, &a), 2).unwrap();
+                assert_eq!(received(&mut a), [(address(server, &b), 2)]);
+                b.network_changed();
+                send(&mut b, address(asker, &a), 3).unwrap();
+                assert_eq!(received(&mut a), [(address(asker, &b), 3)], "the kernel's choice");
+            }
+        });
+    }
+
+    #[test]
+    fn an_address_that_is_not_ours_any_more_is_given_up() {
+        in_namespace("an_address_that_is_not_ours_any_more", || {
+            let mut a = Udp::open(&anywhere()).unwrap();
+            let mut b = Udp::open(&anywhere()).unwrap();
+            for (host, gone) in [("127.0.0.1", "203.0.113.1"), ("::1", "2001:db8::1")] {
+                let to = address(host, &b);
+                a.sources.note(Instant::ZERO, to, gone.parse().unwrap());
+                send(&mut a, to, 4).unwrap();
+                assert_eq!(received(&mut b), [(address(host, &a), 4)]);
+                assert_eq!(a.sources.get(to), None);
+            }
+        });
+    }
+
+    // S24: the WAN is gone, and comes back.
+    #[test]
+    fn no_route_is_survived() {
+        in_namespace("no_route_is_survived", || {
+            let mut a = Udp::open(&anywhere()).unwrap();
+            for nowhere in ["192.0.2.1:7000", "[2001:db8::1]:7000", "255.255.255.255:7000", "127.0.0.1:0"] {
+                let refused = send(&mut a, nowhere.parse().unwrap(), 1).unwrap_err();
+                assert!(is_transient(&refused), "{nowhere}: {refused}");
+            }
+            assert!(!is_transient(&io::Error::from_raw_os_error(libc::EBADF)));
+            let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+            for _ in 0..3 {
+                send(&mut a, nobody, 1).unwrap();
+            }
+            assert_eq!(received(&mut a), []);
+        });
+    }
+}

@@ -1,0 +1,181 @@
+//! Settings in the making: what the options said so far, typed, and the rules between options that turn it
+//! into [`Settings`]. Starts out with the defaults of the option table.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::base::ids::Mac;
+use crate::base::settings::{Host, InterfaceName, LogLevel, NetworkName, Privileges, Secret, Settings};
+use crate::config::options::OPTIONS;
+use crate::config::value;
+
+/// Reads the content of a pskfile; refuses one that others can read (S16).
+pub type ReadSecret<'a> = dyn FnMut(&Path) -> io::Result<Zeroizing<Vec<u8>>> + 'a;
+
+/// The smallest MTU that carries IPv6 (RFC 8200, section 5), in bytes.
+const IPV6_MTU_MIN: u16 = 1280;
+
+/// A field for each option that means something; see [`Settings`] for their meaning.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Draft {
+    pub(crate) network: Option<NetworkName>,
+    pub(crate) psk: Option<Secret>,
+    pub(crate) pskfile: Option<PathBuf>,
+    pub(crate) initpeers: Vec<Host>,
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) port: u16,
+    pub(crate) enable_ipv4: bool,
+    pub(crate) enable_ipv6: bool,
+    pub(crate) sockmark: u32,
+    pub(crate) device: Option<InterfaceName>,
+    pub(crate) tunneling: bool,
+    pub(crate) interface: Option<InterfaceName>,
+    pub(crate) mtu: Option<u16>,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) ifconfig4: Option<(Ipv4Addr, u8)>,
+    pub(crate) ifconfig6: Option<(Ipv6Addr, u8)>,
+    pub(crate) upcmd: Option<String>,
+    pub(crate) downcmd: Option<String>,
+    pub(crate) neighbour_cache: bool,
+    pub(crate) relay: bool,
+    pub(crate) use_relay: bool,
+    pub(crate) keyfile: Option<PathBuf>,
+    pub(crate) privdrop: bool,
+    pub(crate) user: String,
+    pub(crate) group: String,
+    pub(crate) chroot: Option<PathBuf>,
+    pub(crate) loglevel: LogLevel,
+}
+
+/// A rule between options that is broken.
+pub(crate) struct Clash {
+    /// The options concerned. The first one is named; a mistake in any of them already explains the clash.
+    pub(crate) options: &'static [&'static str],
+    pub(crate) why: String,
+    pub(crate) hint: &'static str,
+}
+
+impl Draft {
+    /// What holds when nothing is configured. The table is the only place where a default is written.
+    pub(crate) fn new() -> Draft {
+        let mut draft = Draft::default();
+        for row in OPTIONS.iter().filter(|row| !row.default.is_empty()) {
+            // A test keeps every default parsable.
+            let _ = row.apply(&mut draft, row.default);
+        }
+        draft
+    }
+
+    /// Options that were set and have no effect: the option and why.
+    pub(crate) fn idle(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        const NO_TAP: &str = "has no effect without a virtual interface (enabletunneling is no)";
+        const NO_DROP: &str = "has no effect while rights are kept (enableprivdrop is no)";
+        [
+            ("ifconfig4", NO_TAP, !self.tunneling && self.ifconfig4.is_some()),
+            ("ifconfig6", NO_TAP, !self.tunneling && self.ifconfig6.is_some()),
+            ("mac", NO_TAP, !self.tunneling && self.mac.is_some()),
+            ("chroot", NO_DROP, !self.privdrop && self.chroot.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(option, why, idle)| idle.then_some((option, why)))
+    }
+
+    /// Checks what options must be to each other. Reports everything that is wrong.
+    pub(crate) fn finish(self, read: &mut ReadSecret<'_>) -> Result<Settings, Vec<Clash>> {
+        let mut clashes = Vec::new();
+        let psk = self.find_psk(read).map_err(|clash| clashes.push(clash)).ok();
+        let families = self.find_families().map_err(|clash| clashes.push(clash)).ok();
+        if self.tunneling && self.ifconfig6.is_some() && self.mtu.is_some_and(|mtu| mtu < IPV6_MTU_MIN) {
+            clashes.push(Clash {
+                options: &["mtu", "ifconfig6"],
+                why: format!("IPv6 needs {IPV6_MTU_MIN} bytes, and ifconfig6 is set"),
+                hint: "leave mtu at auto",
+            });
+        }
+        let (Some(psk), Some((enable_ipv4, enable_ipv6)), Some(network), Some(interface), []) =
+            (psk, families, self.network, self.interface, clashes.as_slice())
+        else {
+            // Name and interface have defaults, so it is a clash that led here.
+            return Err(clashes);
+        };
+        Ok(Settings {
+            network,
+            psk,
+            initpeers: self.initpeers,
+            local: self.local,
+            port: self.port,
+            enable_ipv4,
+            enable_ipv6,
+            sockmark: self.sockmark,
+            device: self.device,
+            tunneling: self.tunneling,
+            interface,
+            mtu: self.mtu,
+            mac: self.mac,
+            ifconfig4: self.ifconfig4,
+            ifconfig6: self.ifconfig6,
+            upcmd: self.upcmd,
+            downcmd: self.downcmd,
+            neighbour_cache: self.neighbour_cache,
+            relay: self.relay,
+            use_relay: self.use_relay,
+            keyfile: self.keyfile,
+            privileges: self.privdrop.then_some(Privileges {
+                user: self.user,
+                group: self.group,
+                chroot: self.chroot,
+            }),
+            loglevel: self.loglevel,
+        })
+    }
+
+    /// The key, from wherever it is.
+    fn find_psk(&self, read: &mut ReadSecret<'_>) -> Result<Secret, Clash> {
+        let at_file =
+            |why| Clash { options: &["pskfile"], why, hint: "it holds one line, for the daemon's eyes only" };
+        match (&self.psk, &self.pskfile) {
+            (Some(psk), None) => Ok(psk.clone()),
+            (None, Some(path)) => {
+                let content = read(path).map_err(|error| at_file(format!("{}: {error}", path.display())))?;
+                value::psk_of_file(&content).map_err(|why| at_file(format!("{}: {why}", path.display())))
+            }
+            (Some(_), Some(_)) => Err(Clash {
+                options: &["pskfile", "psk"],
+                why: "the key is given by psk already".into(),
+                hint: "keep one of the two",
+            }),
+            // S9: no network without a key.
+            (None, None) => Err(Clash {
+                options: &["psk", "pskfile"],
+                why: "the network's key is missing".into(),
+                hint: "write 'psk TEXT' or 'pskfile PATH'; 'peervpn genpsk' makes a key",
+            }),
+        }
+    }
+
+    /// Which families get a socket: an address to bind to closes the family it is not of.
+    fn find_families(&self) -> Result<(bool, bool), Clash> {
+        let (v4, v6) = (self.enable_ipv4, self.enable_ipv6);
+        let families = match self.local {
+            Some(IpAddr::V4(_)) => (v4, false),
+            Some(IpAddr::V6(_)) => (false, v6),
+            None => (v4, v6),
+        };
+        match (families, self.local) {
+            ((false, false), None) => Err(Clash {
+                options: &["enableipv6", "enableipv4"],
+                why: "IPv4 and IPv6 are both switched off".into(),
+                hint: "leave one of them on",
+            }),
+            ((false, false), Some(local)) => Err(Clash {
+                options: &["local"],
+                why: format!("{local} is of the family that is switched off"),
+                hint: "see enableipv4 and enableipv6",
+            }),
+            (families, _) => Ok(families),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The handshakes that we begin with one target: when to try, and the last two tries, since an answer may be late.
+
+use crate::base::ids::SessionIndex;
+use crate::base::limits::FIRST_PAUSE;
+use crate::base::time::{Backoff, Duration, Instant, earliest};
+use crate::peer::handshake::AwaitM2;
+
+/// One try: its stored first message and when it first went out.
+pub struct Try {
+    /// The handshake.
+    pub state: AwaitM2,
+    /// When its first message went out.
+    pub began: Instant,
+}
+
+/// Our handshakes with one target.
+pub struct Dial {
+    latest: Option<Try>,
+    before: Option<Try>,
+    next: Option<Instant>,
+    relay_at: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Dial {
+    /// At rest. `longest` is the longest pause between two tries.
+    pub fn new(longest: Duration) -> Dial {
+        Dial {
+            latest: None,
+            before: None,
+            next: None,
+            relay_at: None,
+            backoff: Backoff::new(FIRST_PAUSE, longest),
+        }
+    }
+
+    /// Tries at `at`, and again after growing pauses.
+    pub fn start(&mut self, at: Instant) {
+        self.backoff.reset();
+        self.next = Some(at);
+    }
+
+    /// Tries at `at` unless a try is due earlier; the pauses go on growing.
+    pub fn hurry(&mut self, at: Instant) {
+        self.next = earliest(self.next, Some(at));
+    }
+
+    /// Whether it is trying.
+    pub fn is_active(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// When the next try is due.
+    pub fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Sets the time of the next try after one at `now`: the pause that is due, and `jitter` of it.
+    pub fn postpone(
+        &mut self,
+        now: Instant,
+        jitter: impl FnOnce(Duration) -> Duration,
+        most: Option<Duration>,
+    ) {
+        let pause = self.backoff.pause();
+        let pause = most.map_or(pause, |most| pause.min(most));
+        self.next = Some(now + pause + jitter(pause / 4));
+    }
+
+    /// Waits until `at` without counting it as a try.
+    pub fn wait(&mut self, at: Instant) {
+        self.next = Some(at);
+    }
+
+    /// When a relay is to be asked, because no direct answer came.
+    pub fn relay_at(&self) -> Option<Instant> {
+        self.relay_at
+    }
+
+    /// Asks a relay at `at`, or no more.
+    pub fn set_relay_at(&mut self, at: Option<Instant>) {
+        self.relay_at = at;
+    }
+
+    /// Takes in a new try; the index of the one that falls out is returned.
+    pub fn add(&mut self, now: Instant, state: AwaitM2) -> Option<SessionIndex> {
+        let fallen = self.before.take();
+        self.before = self.latest.replace(Try { state, began: now });
+        fallen.map(|old| old.state.index())
+    }
+
+    /// The latest try.
+    pub fn latest(&self) -> Option<&Try> {
+        self.latest.as_ref()
+    }
+
+    /// The try of that index.
+    pub fn find(&self, index: SessionIndex) -> Option<&Try> {
+        [&self.latest, &self.before].into_iter().flatten().find(|t| t.state.index() == index)
+    }
+
+    /// Comes to rest; the indexes of its tries but `keep` are handed to `freed`.
+    pub fn stop(&mut self, keep: Option<SessionIndex>, freed: &mut dyn FnMut(SessionIndex)) {
+        for old in [self.latest.take(), self.before.take()].into_iter().flatten() {
+            if Some(old.state.index()) != keep {
+                freed(old.state.index());
+            }
+        }
+        self.next = None;
+        self.relay_at = None;
+        self.backoff.reset();
+    }
+
+    /// When something is due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        earliest(self.next, self.relay_at)
+    }
+}

@@ -1,0 +1,140 @@
+//! From which of our own addresses to answer whom.
+//!
+//! A host with several addresses lets the routing table choose the sender's address. A peer, and every NAT and
+//! firewall on the way to it, expects the answer from the address it wrote to. So the address that a peer
+//! reaches us at is remembered and used for what goes back. It is only ever a preference: what is forgotten,
+//! pushed out of the table or not ours any more, the kernel chooses again.
+//!
+//! Anybody can send a datagram in a peer's name, and nothing here is authenticated. Therefore an address that
+//! was used within the last second stays, and the places in the table are chosen by a keyed hash.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::base::time::{Duration, Instant};
+
+/// Sets of the table.
+const SETS: usize = 128;
+/// Places in each set.
+const WAYS: usize = 4;
+/// An address that was used within this time is not displaced.
+const KEEP: Duration = Duration::from_secs(1);
+
+/// The table: fixed at the start, 32 KiB.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    sets: Box<[[Option<Entry>; WAYS]]>,
+    hash: RandomState,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    remote: SocketAddr,
+    local: IpAddr,
+    used: Instant,
+}
+
+impl Sources {
+    /// An empty table.
+    pub(crate) fn new() -> Sources {
+        Sources { sets: vec![[None; WAYS]; SETS].into_boxed_slice(), hash: RandomState::new() }
+    }
+
+    /// `remote` wrote to our address `local`.
+    pub(crate) fn note(&mut self, now: Instant, remote: SocketAddr, local: IpAddr) {
+        let set = self.set(remote);
+        let known = set.iter_mut().flatten().find(|entry| entry.remote == remote);
+        let fresh = Entry { remote, local, used: now };
+        match known {
+            Some(entry) if entry.local == local || now.since(entry.used) >= KEEP => *entry = fresh,
+            Some(_) => (),
+            // None sorts before all others: an empty place, else the one that was not used for longest.
+            None => {
+                if let Some(place) = set.iter_mut().min_by_key(|place| place.map(|entry| entry.used)) {
+                    *place = Some(fresh);
+                }
+            }
+        }
+    }
+
+    /// The address that `remote` wrote to.
+    pub(crate) fn get(&mut self, remote: SocketAddr) -> Option<IpAddr> {
+        self.set(remote).iter().flatten().find(|entry| entry.remote == remote).map(|entry| entry.local)
+    }
+
+    /// The address for `remote` did not serve.
+    pub(crate) fn forget(&mut self, remote: SocketAddr) {
+        for place in self.set(remote) {
+            if place.is_some_and(|entry| entry.remote == remote) {
+                *place = None;
+            }
+        }
+    }
+
+    /// The host's addresses or routes changed.
+    pub(crate) fn clear(&mut self) {
+        self.sets.fill([None; WAYS]);
+    }
+
+    fn set(&mut self, remote: SocketAddr) -> &mut [Option<Entry>; WAYS] {
+        #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
+        let hash = self.hash.hash_one(remote) as usize;
+        &mut self.sets[hash % SETS]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(last: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], last))
+    }
+
+    fn local(last: u8) -> IpAddr {
+        IpAddr::from([203, 0, 113, last])
+    }
+
+    const HALF: Duration = Duration::from_millis(500);
+
+    #[test]
+    fn the_answer_leaves_from_where_the_question_came_to() {
+        let mut sources = Sources::new();
+        assert_eq!(sources.get(remote(1)), None);
+        sources.note(Instant::ZERO, remote(1), local(1));
+        sources.note(Instant::ZERO, remote(2), local(2));
+        assert_eq!(sources.get(remote(1)), Some(local(1)));
+        assert_eq!(sources.get(remote(2)), Some(local(2)));
+        sources.forget(remote(1));
+        assert_eq!(sources.get(remote(1)), None);
+        sources.clear();
+        assert_eq!(sources.get(remote(2)), None);
+    }
+
+    #[test]
+    fn an_address_in_use_is_not_displaced_and_an_idle_one_is() {
+        let mut sources = Sources::new();
+        let mut now = Instant::ZERO;
+        for _ in 0..4 {
+            sources.note(now, remote(1), local(1));
+            now = now + HALF;
+            sources.note(now, remote(1), local(2));
+            assert_eq!(sources.get(remote(1)), Some(local(1)));
+        }
+        now = now + HALF;
+        sources.note(now, remote(1), local(2));
+        assert_eq!(sources.get(remote(1)), Some(local(2)));
+    }
+
+    #[test]
+    fn a_full_set_forgets_whom_it_did_not_hear_for_longest() {
+        let mut sources = Sources::new();
+        for i in 0..10_000_u16 {
+            sources.note(Instant::from_micros(u64::from(i)), remote(i), local(1));
+        }
+        assert_eq!(sources.get(remote(9_999)), Some(local(1)));
+        let known = (0..10_000).filter(|&i| sources.get(remote(i)).is_some()).count();
+        assert_eq!(known, SETS * WAYS, "full, and no more");
+        assert_eq!(sources.get(remote(0)), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! Once a node has its peers, nothing that happens on its data path allocates: frames, floods, relayed packets, new
+//! keys, whole handshakes, and whatever strangers throw at it. So no table grows either.
+#![allow(unsafe_code, reason = "an allocator that counts cannot be written without it")]
+
+#[path = "sim/mod.rs"]
+#[allow(dead_code, reason = "this test needs less of the simulator than the stories do")]
+pub mod sim;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+
+use peervpn::base::ids::Mac;
+use peervpn::base::time::Duration;
+
+use sim::chance::Chance;
+use sim::nat::NatSpec;
+use sim::spec::{member, public};
+use sim::{Id, Site, World};
+
+/// The system's allocator, and one counter a thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often this thread allocated so far.
+fn allocations() -> u64 {
+    ALLOCATIONS.with(Cell::get)
+}
+
+fn count() {
+    ALLOCATIONS.with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator as it came; the counter needs no allocation and no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A relay, one node beside it, and two that reach each other only through it.
+fn four(world: &mut World) -> [Id; 4] {
+    let relay = world.add(member().at(public(1)).relay());
+    let beside = world.add(member().at(public(2)).knows(public(1)));
+    let behind = [3, 4].map(|n| {
+        let site = world.site(Site::INTERNET, NatSpec::symmetric(public(n).ip()));
+        world.add(member().behind(site, SocketAddr::from(([10, 0, 0, 2], 7000))).knows(public(1)))
+    });
+    let nodes = [relay, beside, behind[0], behind[1]];
+    assert!(world.run_until(20 * SECOND, |world| world.every_two(&nodes, World::meet)));
+    assert!(world.relayed(behind[0], behind[1]));
+    nodes
+}
+
+fn expect_none(world: &World, nodes: &[Id]) {
+    for &node in nodes {
+        assert_eq!(world.allocations(node), 0, "{node} allocated");
+    }
+}
+
+#[test]
+fn the_meter_counts() {
+    let before = allocations();
+    drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(allocations() - before, 1);
+}
+
+#[test]
+fn ten_minutes_of_traffic_allocate_nothing() {
+    let mut world = World::new(1);
+    let nodes = four(&mut world);
+    world.meter(allocations);
+    for n in 0..1200 {
+        for (&a, &b) in nodes.iter().zip(nodes.iter().cycle().skip(1)) {
+            world.send(a, b, 60 + n, true);
+        }
+        world.send_frame(nodes[n % 4], Mac::BROADCAST, world.mac(nodes[n % 4]), 200);
+        world.run_for(SECOND / 2);
+    }
+    assert!(world.rekeys(nodes[2], nodes[3]) >= 3, "a relayed session had new keys");
+    assert!(world.rekeys(nodes[0], nodes[1]) >= 3, "a direct session had new keys");
+    expect_none(&world, &nodes);
+}
+
+#[test]
+fn peers_that_come_and_go_allocate_nothing() {
+    let mut world = World::new(2);
+    let nodes = four(&mut world);
+    world.meter(allocations);
+    for round in 0..20 {
+        let others = [nodes[0], nodes[1], nodes[3]];
+        world.restart(nodes[2], round % 2 == 0);
+        world.run_for(15 * SECOND);
+        expect_none(&world, &others);
+    }
+}
+
+#[test]
+fn whatever_strangers_send_allocates_nothing() {
+    let mut world = World::new(3);
+    world.capture();
+    let nodes = four(&mut world);
+    for _ in 0..20 {
+        world.ping(nodes[2], nodes[3], SECOND);
+    }
+    let record = world.captured();
+    world.meter(allocations);
+    let mut chance = Chance::new(3);
+    for round in 0..200_000 {
+        let original = &record[chance.below(record.len())];
+        let mut bytes = original.bytes.clone();
+        if round % 4 != 0 {
+            let at = chance.below(bytes.len());
+            bytes[at] ^= 1 << chance.below(8);
+        }
+        world.strike(nodes[chance.below(4)], (chance.bytes::<4>(), 7000).into(), &bytes);
+        let mut frame = [0; 64];
+        chance.fill(&mut frame);
+        world.strike_tap(nodes[chance.below(4)], &frame);
+        if round % 16 == 0 {
+            world.run_for(Duration::from_millis(1));
+        }
+    }
+    expect_none(&world, &nodes);
+}

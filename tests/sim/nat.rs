@@ -1,0 +1,254 @@
+//! A NAT after RFC 4787, or a stateful firewall, which is the same without translation.
+//!
+//! Mappings and the right to answer are refreshed by what goes out, never by what comes in (REQ-6).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use peervpn::base::time::{Duration, Instant};
+
+use super::chance::Chance;
+
+/// On what of the far end something depends (RFC 4787, sections 4.1 and 5).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Dependence {
+    /// On nothing.
+    Endpoint,
+    /// On its address.
+    Address,
+    /// On its address and port.
+    AddressAndPort,
+}
+
+/// How a NAT behaves.
+#[derive(Clone, Debug)]
+pub struct NatSpec {
+    /// Its outer address; none for a firewall that leaves addresses alone.
+    pub external: Option<IpAddr>,
+    /// When a new outer port is taken. `AddressAndPort` is what people call symmetric.
+    pub mapping: Dependence,
+    /// Who may answer.
+    pub filtering: Dependence,
+    /// Mappings end so long after the last packet out.
+    pub expiry: Duration,
+    /// Whether the outer port is the inner one where it is free.
+    pub preserve_ports: bool,
+    /// Whether inner hosts reach each other by outer addresses (REQ-9).
+    pub hairpin: bool,
+}
+
+impl NatSpec {
+    /// The common home router: one mapping for all, answers only from where one has sent to.
+    pub fn home(external: IpAddr) -> NatSpec {
+        NatSpec {
+            external: Some(external),
+            mapping: Dependence::Endpoint,
+            filtering: Dependence::AddressAndPort,
+            expiry: Duration::from_secs(30),
+            preserve_ports: true,
+            hairpin: false,
+        }
+    }
+
+    /// The one that cannot be punched: a new port for every far end.
+    pub fn symmetric(external: IpAddr) -> NatSpec {
+        NatSpec { mapping: Dependence::AddressAndPort, preserve_ports: false, ..NatSpec::home(external) }
+    }
+
+    /// The one that needs no punching ("full cone").
+    pub fn open(external: IpAddr) -> NatSpec {
+        NatSpec { filtering: Dependence::Endpoint, ..NatSpec::home(external) }
+    }
+
+    /// A stateful firewall in front of public addresses.
+    pub fn firewall() -> NatSpec {
+        NatSpec {
+            external: None,
+            mapping: Dependence::Endpoint,
+            filtering: Dependence::AddressAndPort,
+            expiry: Duration::from_secs(30),
+            preserve_ports: true,
+            hairpin: false,
+        }
+    }
+}
+
+/// Inner endpoint, and as much of the far end as the mapping depends on.
+type Key = (SocketAddr, Option<IpAddr>, Option<u16>);
+
+#[derive(Debug)]
+struct Entry {
+    external: SocketAddr,
+    used: Instant,
+    /// When each far end was last sent to.
+    contacts: BTreeMap<SocketAddr, Instant>,
+}
+
+/// A NAT at work.
+#[derive(Debug)]
+pub struct Nat {
+    /// How it behaves; may be changed at any time.
+    pub spec: NatSpec,
+    entries: BTreeMap<Key, Entry>,
+    by_external: BTreeMap<SocketAddr, Key>,
+}
+
+impl Nat {
+    /// One without mappings.
+    pub fn new(spec: NatSpec) -> Nat {
+        Nat { spec, entries: BTreeMap::new(), by_external: BTreeMap::new() }
+    }
+
+    /// Forgets all mappings, as after a power cut.
+    pub fn forget(&mut self) {
+        self.entries.clear();
+        self.by_external.clear();
+    }
+
+    /// A packet goes out: the source address it has outside.
+    pub fn outbound(
+        &mut self,
+        now: Instant,
+        inside: SocketAddr,
+        to: SocketAddr,
+        chance: &mut Chance,
+    ) -> SocketAddr {
+        self.expire(now);
+        let key = match self.spec.mapping {
+            Dependence::Endpoint => (inside, None, None),
+            Dependence::Address => (inside, Some(to.ip()), None),
+            Dependence::AddressAndPort => (inside, Some(to.ip()), Some(to.port())),
+        };
+        if !self.entries.contains_key(&key) {
+            let external = self.free_endpoint(inside, chance);
+            self.by_external.insert(external, key);
+            self.entries.insert(key, Entry { external, used: now, contacts: BTreeMap::new() });
+        }
+        let entry = self.entries.get_mut(&key).expect("just made");
+        entry.used = now;
+        entry.contacts.insert(to, now);
+        entry.external
+    }
+
+    /// A packet comes in: the inner endpoint it goes to, if it may.
+    pub fn inbound(&mut self, now: Instant, from: SocketAddr, to: SocketAddr) -> Option<SocketAddr> {
+        self.expire(now);
+        let key = self.by_external.get(&to)?;
+        let contacts = &self.entries.get(key)?.contacts;
+        let welcome = match self.spec.filtering {
+            Dependence::Endpoint => true,
+            Dependence::Address => contacts.keys().any(|contact| contact.ip() == from.ip()),
+            Dependence::AddressAndPort => contacts.contains_key(&from),
+        };
+        welcome.then_some(key.0)
+    }
+
+    /// The inner endpoint behind an outer one, whoever asks.
+    pub fn behind(&self, external: SocketAddr) -> Option<SocketAddr> {
+        self.by_external.get(&external).map(|key| key.0)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let life = self.spec.expiry;
+        self.entries.retain(|_, entry| {
+            entry.contacts.retain(|_, &mut used| now - used < life);
+            now - entry.used < life
+        });
+        self.by_external.retain(|_, key| self.entries.contains_key(key));
+    }
+
+    fn free_endpoint(&mut self, inside: SocketAddr, chance: &mut Chance) -> SocketAddr {
+        let Some(ip) = self.spec.external else { return inside };
+        let preserved = SocketAddr::new(ip, inside.port());
+        if self.spec.preserve_ports && !self.by_external.contains_key(&preserved) {
+            return preserved;
+        }
+        loop {
+            let [low, high] = chance.bytes();
+            let candidate = SocketAddr::new(ip, u16::from_le_bytes([low, high]) | 0x8000);
+            if !self.by_external.contains_key(&candidate) {
+                return candidate;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXTERNAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 18, 9, 9));
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    /// Two far ends at one address and one at another; the outer ports that an inner host gets towards them.
+    fn mapped(mapping: Dependence) -> [SocketAddr; 3] {
+        let mut nat = Nat::new(NatSpec { mapping, ..NatSpec::home(EXTERNAL) });
+        let mut chance = Chance::new(1);
+        ["192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1"]
+            .map(|far| nat.outbound(Instant::ZERO, at("10.0.0.2:7000"), at(far), &mut chance))
+    }
+
+    #[test]
+    fn mappings_depend_on_as_much_as_said() {
+        let [a, b, c] = mapped(Dependence::Endpoint);
+        assert!(a == b && b == c && a == SocketAddr::new(EXTERNAL, 7000));
+        let [a, b, c] = mapped(Dependence::Address);
+        assert!(a == b && b != c);
+        let [a, b, c] = mapped(Dependence::AddressAndPort);
+        assert!(a != b && b != c && a != c);
+    }
+
+    #[test]
+    fn filters_depend_on_as_much_as_said() {
+        let far = [at("192.0.2.1:1"), at("192.0.2.1:2"), at("192.0.2.2:1")];
+        for (filtering, expected) in [
+            (Dependence::Endpoint, [true, true, true]),
+            (Dependence::Address, [true, true, false]),
+            (Dependence::AddressAndPort, [true, false, false]),
+        ] {
+            let mut nat = Nat::new(NatSpec { filtering, ..NatSpec::home(EXTERNAL) });
+            let inside = at("10.0.0.2:7000");
+            let outer = nat.outbound(Instant::ZERO, inside, far[0], &mut Chance::new(1));
+            let passed = far.map(|from| nat.inbound(Instant::ZERO, from, outer) == Some(inside));
+            assert_eq!(passed, expected, "{filtering:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_goes_out_keeps_a_mapping_alive() {
+        let mut nat = Nat::new(NatSpec::home(EXTERNAL));
+        let mut chance = Chance::new(1);
+        let (inside, far) = (at("10.0.0.2:7000"), at("192.0.2.1:1"));
+        let outer = nat.outbound(Instant::ZERO, inside, far, &mut chance);
+        assert!(nat.inbound(Instant::ZERO + 29 * SECOND, far, outer).is_some());
+        assert!(nat.inbound(Instant::ZERO + 31 * SECOND, far, outer).is_none());
+        nat.outbound(Instant::ZERO + 32 * SECOND, inside, far, &mut chance);
+        assert!(nat.inbound(Instant::ZERO + 33 * SECOND, far, outer).is_some());
+        nat.forget();
+        assert!(nat.inbound(Instant::ZERO + 33 * SECOND, far, outer).is_none());
+    }
+
+    #[test]
+    fn two_hosts_never_share_an_outer_endpoint() {
+        let mut nat = Nat::new(NatSpec::home(EXTERNAL));
+        let mut chance = Chance::new(1);
+        let far = at("192.0.2.1:1");
+        let one = nat.outbound(Instant::ZERO, at("10.0.0.2:7000"), far, &mut chance);
+        let two = nat.outbound(Instant::ZERO, at("10.0.0.3:7000"), far, &mut chance);
+        assert_ne!(one, two);
+        assert_eq!(nat.behind(two), Some(at("10.0.0.3:7000")));
+    }
+
+    #[test]
+    fn a_firewall_translates_nothing() {
+        let mut nat = Nat::new(NatSpec::firewall());
+        let (inside, far) = (at("203.0.113.5:7000"), at("192.0.2.1:1"));
+        assert!(nat.inbound(Instant::ZERO, far, inside).is_none());
+        assert_eq!(nat.outbound(Instant::ZERO, inside, far, &mut Chance::new(1)), inside);
+        assert_eq!(nat.inbound(Instant::ZERO, far, inside), Some(inside));
+    }
+}

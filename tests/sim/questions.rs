@@ -1,0 +1,171 @@
+//! What stories ask of a world.
+
+use std::net::SocketAddr;
+
+use peervpn::base::discard::Tally;
+use peervpn::base::event::{Event, Way};
+use peervpn::base::ids::Mac;
+use peervpn::base::time::{Duration, Instant};
+
+use super::frames::{FrameId, SHORTEST, Sent};
+use super::network::Reach;
+use super::traffic::Flow;
+use super::{Id, World};
+
+/// So often a host repeats a question that was not answered.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+impl World {
+    // ---- nodes ----
+
+    /// All nodes.
+    pub fn nodes(&self) -> Vec<Id> {
+        (0..self.members.len()).map(Id).collect()
+    }
+
+    /// The MAC address of the host behind a node.
+    pub fn mac(&self, node: Id) -> Mac {
+        self.members[node.0].mac
+    }
+
+    /// Why packets died at a node that runs.
+    pub fn tally(&self, node: Id) -> &Tally {
+        self.members[node.0].out.tally()
+    }
+
+    /// What a node told, since the world began.
+    pub fn events(&self, node: Id) -> &[(Instant, Event)] {
+        &self.members[node.0].events
+    }
+
+    /// How often `node` told that its session with `peer` has a new key.
+    pub fn rekeys(&self, node: Id, peer: Id) -> usize {
+        let name = self.members[peer.0].name;
+        let count = |&&(_, event): &&(Instant, Event)| event == Event::Rekeyed { peer: name };
+        self.events(node).iter().filter(count).count()
+    }
+
+    /// How many allocations happened in a node since [`World::meter`].
+    pub fn allocations(&self, node: Id) -> u64 {
+        self.members[node.0].allocations
+    }
+
+    // ---- ways ----
+
+    /// The way from `a` to `b`, as `a` told it.
+    pub fn way(&self, a: Id, b: Id) -> Option<Way> {
+        self.members[a.0].ways.get(&self.members[b.0].name).copied()
+    }
+
+    /// Whether both have a session with the other.
+    pub fn meet(&self, a: Id, b: Id) -> bool {
+        self.way(a, b).is_some() && self.way(b, a).is_some()
+    }
+
+    /// Whether both have a direct way to the other.
+    pub fn direct(&self, a: Id, b: Id) -> bool {
+        let direct = |way| matches!(way, Some(Way::Direct(_)));
+        direct(self.way(a, b)) && direct(self.way(b, a))
+    }
+
+    /// Whether both have a way to the other through a relay.
+    pub fn relayed(&self, a: Id, b: Id) -> bool {
+        let relayed = |way| matches!(way, Some(Way::Relayed(_)));
+        relayed(self.way(a, b)) && relayed(self.way(b, a))
+    }
+
+    /// Whether `wish` holds for every two of `nodes`.
+    pub fn every_two(&self, nodes: &[Id], wish: impl Fn(&World, Id, Id) -> bool) -> bool {
+        nodes.iter().enumerate().all(|(n, &a)| nodes[..n].iter().all(|&b| wish(self, a, b)))
+    }
+
+    /// How many of `nodes` a node has a way to.
+    pub fn peers(&self, node: Id) -> usize {
+        self.members[node.0].ways.len()
+    }
+
+    /// Whether two nodes can talk without a relay, links permitting.
+    pub fn reach(&self, a: Id, b: Id) -> Reach {
+        self.network.reach(a, b)
+    }
+
+    // ---- frames ----
+
+    /// One frame's life so far.
+    pub fn frame(&self, id: FrameId) -> &Sent {
+        self.frames.get(id)
+    }
+
+    /// All frames' lives so far.
+    pub fn frames(&self) -> impl Iterator<Item = &Sent> {
+        self.frames.iter()
+    }
+
+    /// Whether a frame came out at `node`.
+    pub fn got(&self, node: Id, frame: FrameId) -> bool {
+        self.frames.get(frame).delivered.contains_key(&node)
+    }
+
+    /// One frame from `a` to `b` and its answer: how long that took, if it came within `limit`.
+    pub fn ping(&mut self, a: Id, b: Id, limit: Duration) -> Option<Duration> {
+        let start = self.now;
+        let question = self.send(a, b, SHORTEST + 56, true);
+        self.run_until(limit, |world| world.answered(question)).then(|| self.now - start)
+    }
+
+    /// As [`World::ping`], but the question is repeated: how long until some answer came, if it did within `limit`.
+    pub fn talks_within(&mut self, a: Id, b: Id, limit: Duration) -> Option<Duration> {
+        let start = self.now;
+        let first = self.send(a, b, SHORTEST + 56, true);
+        let talked = |world: &World| {
+            let since = world.frames.iter().skip(first.0);
+            since.filter_map(|sent| sent.answers).any(|question| {
+                let asked = world.frames.get(question);
+                question >= first
+                    && asked.origin == a
+                    && asked.to() == world.mac(b)
+                    && world.answered(question)
+            })
+        };
+        loop {
+            let left = limit.checked_sub(self.now - start).filter(|left| !left.is_zero());
+            if self.run_until(left.unwrap_or_default().min(ASK_EVERY), talked) {
+                return Some(self.now - start);
+            }
+            left?;
+            self.send(a, b, SHORTEST + 56, true);
+        }
+    }
+
+    /// Whether the answer to `question` came back.
+    pub fn answered(&self, question: FrameId) -> bool {
+        let origin = self.frames.get(question).origin;
+        let answers = self.frames.iter().skip(question.0).filter(|sent| sent.answers == Some(question));
+        answers.into_iter().any(|answer| answer.delivered.contains_key(&origin))
+    }
+
+    // ---- the wire ----
+
+    /// What `node` sent to an endpoint, since the world began.
+    pub fn flow(&self, node: Id, to: SocketAddr) -> Flow {
+        self.flows.get(&(node, to)).copied().unwrap_or_default()
+    }
+
+    /// What `node` sent in all.
+    pub fn sent(&self, node: Id) -> Flow {
+        let mut sum = Flow::default();
+        for flow in self.flows.range((node, LOWEST)..).take_while(|((who, _), _)| *who == node) {
+            sum.datagrams += flow.1.datagrams;
+            sum.bytes += flow.1.bytes;
+        }
+        sum
+    }
+
+    /// A number that stands for all that happened so far.
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+}
+
+/// Not above any endpoint.
+const LOWEST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);

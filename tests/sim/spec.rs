@@ -1,0 +1,142 @@
+//! What a simulated node is to be like, and the real `Settings` that come of it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use peervpn::base::settings::{DEFAULT_PORT, Host, InterfaceName, LogLevel, NetworkName, Secret, Settings};
+use sha2::{Digest, Sha256};
+
+use super::Site;
+
+/// What a node is to be like.
+#[derive(Clone, Debug)]
+pub struct NodeSpec {
+    /// The network's name.
+    pub network: String,
+    /// The network's key.
+    pub psk: String,
+    /// Where it starts.
+    pub hosts: Vec<Host>,
+    /// Whether it carries the traffic of others.
+    pub relay: bool,
+    /// Whether it uses relays.
+    pub use_relay: bool,
+    /// Whether it has a TAP.
+    pub tunneling: bool,
+    /// Whether it answers ARP and NDP itself.
+    pub neighbour_cache: bool,
+    /// Where it is attached.
+    pub site: Site,
+    /// Its addresses there; none lets the world choose one on the Internet.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// A member of the one network that most stories are about, with everything else as it comes.
+pub fn member() -> NodeSpec {
+    NodeSpec {
+        network: "simulated".into(),
+        psk: "a psk for virtual worlds".into(),
+        hosts: Vec::new(),
+        relay: false,
+        use_relay: true,
+        tunneling: true,
+        neighbour_cache: false,
+        site: Site::INTERNET,
+        addresses: Vec::new(),
+    }
+}
+
+/// The `n`th address on the Internet for stories that need it before the node is there. The world's own choices
+/// lie elsewhere.
+pub fn public(n: u8) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(198, 18, 0, n), DEFAULT_PORT))
+}
+
+impl NodeSpec {
+    /// Starts from this address, too.
+    pub fn knows(mut self, at: SocketAddr) -> NodeSpec {
+        self.hosts.push(Host { name: at.ip().to_string(), port: at.port() });
+        self
+    }
+
+    /// Starts from whatever this name stands for, too.
+    pub fn knows_name(mut self, name: &str) -> NodeSpec {
+        self.hosts.push(Host { name: name.into(), port: DEFAULT_PORT });
+        self
+    }
+
+    /// Has this address, beside others already given.
+    pub fn at(mut self, address: SocketAddr) -> NodeSpec {
+        self.addresses.push(address);
+        self
+    }
+
+    /// Has this address within a site.
+    pub fn behind(mut self, site: Site, address: SocketAddr) -> NodeSpec {
+        self.site = site;
+        self.at(address)
+    }
+
+    /// Carries the traffic of others.
+    pub fn relay(mut self) -> NodeSpec {
+        self.relay = true;
+        self
+    }
+
+    /// Uses no relay.
+    pub fn without_relays(mut self) -> NodeSpec {
+        self.use_relay = false;
+        self
+    }
+
+    /// Has no TAP.
+    pub fn without_tap(mut self) -> NodeSpec {
+        self.tunneling = false;
+        self
+    }
+
+    /// Believes another key to be the network's.
+    pub fn psk(mut self, psk: &str) -> NodeSpec {
+        self.psk = psk.into();
+        self
+    }
+
+    /// Belongs to another network.
+    pub fn network(mut self, name: &str) -> NodeSpec {
+        self.network = name.into();
+        self
+    }
+
+    /// The network's one secret. The real derivation takes seconds for a passphrase and has its own tests.
+    pub fn network_key(&self) -> [u8; 32] {
+        Sha256::new().chain_update(&self.network).chain_update([0]).chain_update(&self.psk).finalize().into()
+    }
+
+    /// The settings of such a node.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            network: NetworkName::new(&self.network).expect("a sound name"),
+            psk: Secret::new(self.psk.clone()),
+            initpeers: self.hosts.clone(),
+            local: None,
+            port: self.addresses.first().map_or(DEFAULT_PORT, SocketAddr::port),
+            enable_ipv4: true,
+            enable_ipv6: true,
+            sockmark: 0,
+            device: None,
+            tunneling: self.tunneling,
+            interface: InterfaceName::new("peervpn0").expect("a sound name"),
+            mtu: None,
+            mac: None,
+            ifconfig4: None,
+            ifconfig6: None,
+            upcmd: None,
+            downcmd: None,
+            neighbour_cache: self.neighbour_cache,
+            relay: self.relay,
+            use_relay: self.use_relay,
+            keyfile: None,
+            privileges: None,
+            loglevel: LogLevel::Info,
+        }
+    }
+}
