@@ -96,10 +96,11 @@ apt_get() {
 # there already, rustup's or the distribution's; else one from the distribution.
 need_rust() {
     local want=$1 directory packages
-    for directory in '' "$HOME/.cargo/bin" /root/.cargo/bin; do
+    for directory in '' "$HOME/.cargo/bin" /root/.cargo/bin /usr/lib/rust-1.*/bin; do
         if rust_is_enough "$want" "$directory"; then
             [[ -z $directory ]] || PATH=$directory:$PATH
             need_programs cc
+            need_certificates
             return
         fi
     done
@@ -112,12 +113,18 @@ need_rust() {
         "with their security and updates sources switched on.)"
     # shellcheck disable=SC2086 # a list
     install_packages $packages gcc libc6-dev
+    need_certificates
     # Ubuntu's versioned packages keep their programs out of the way of the plain ones.
     directory=$(printf '%s\n' "$packages" | sed -n 's/.*rustc-\(1\.[0-9]*\).*/\/usr\/lib\/rust-\1\/bin/p')
     [[ -z $directory ]] || PATH=$directory:$PATH
     hash -r
     rust_is_enough "$want" '' || die "the distribution's Rust ($packages) is installed, but cargo, rustc or its tools" \
         "are not found on PATH ($PATH)."
+}
+
+# What crates.io is believed by; the smallest installations come without.
+need_certificates() {
+    [[ ! -e /etc/debian_version || -e /etc/ssl/certs/ca-certificates.crt ]] || install_packages ca-certificates
 }
 
 # rust_is_enough build|lints DIRECTORY
