@@ -321,7 +321,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(super) fn effective_user() -> libc::uid_t {
+/// The number of the user whose rights the process has; 0 is root.
+pub fn effective_user() -> libc::uid_t {
     // SAFETY: no memory is involved.
     unsafe { libc::geteuid() }
 }
