@@ -114,7 +114,12 @@ fn read(source: &Source) -> Result<(String, files::Configuration), Failure> {
         Source::Stdin => {
             Ok(("standard input".into(), files::read_configuration(Path::new("-")).map_err(wrong)?))
         }
-        Source::File(path) => read_file(path).map_err(wrong),
+        Source::File(path) => read_file(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if path.components().count() == 1 => {
+                Failure(2, format!("peervpn: {error}; nor is it a command, see peervpn --help"))
+            }
+            _ => wrong(error),
+        }),
         Source::Usual => {
             for file in USUAL_FILES {
                 match read_file(Path::new(file)) {

@@ -15,7 +15,7 @@ use crate::base::settings::{InterfaceName, Secret, Settings};
 use crate::crypto::identity::{Identity, short_id};
 use crate::daemon::{Daemon, Devices};
 use crate::node::Node;
-use crate::secrets::Secrets;
+use crate::secrets::{self, Secrets};
 use crate::status::About;
 use crate::story::Story;
 use crate::sys::clock::{Clock, entropy};
@@ -41,18 +41,22 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     need_root(&settings)?;
     let clock = Clock::new()?;
     let rights = settings.privileges.as_ref().map(privileges::prepare).transpose()?;
-    let mut secrets = Secrets::gather(&settings, &log)?;
+    let network_key = secrets::network_secret(&settings, &log)?;
     // It has served, and is wiped by this.
     settings.psk = Secret::new(String::new());
-    let short = short_id(&Identity::from_secret(secrets.node).id());
 
     let signals = Signals::install()?;
-    let interface = settings.tunneling.then(|| open_interface(&settings, short)).transpose()?;
-    let (tap, link) = interface.unzip();
+    let tap = settings.tunneling.then(|| Tap::open(&settings.interface)).transpose()?;
+    let name = tap.as_ref().map(Tap::name);
+    let instance = name.unwrap_or(settings.network.as_str());
+    let control = open_control(instance, &log)?;
+    let node_key = secrets::node_secret(&settings, control.is_some().then_some(instance), &log)?;
+    let mut secrets = Secrets { network: *network_key, node: *node_key };
+    drop((network_key, node_key));
+    let short = short_id(&Identity::from_secret(secrets.node).id());
+    let link = tap.as_ref().map(|tap| set_up(tap, &settings, short)).transpose()?;
     let udp = open_sockets(&settings, &log)?;
     let network = Events::open(link.as_ref())?;
-    let name = tap.as_ref().map(Tap::name);
-    let control = open_control(name.unwrap_or(settings.network.as_str()), &log)?;
     let about = About::new(&settings, name, udp.port(), clock.now());
     log.info(format_args!(
         "node {short} of network {}: interface {}, UDP port {}",
@@ -97,9 +101,8 @@ fn need_root(settings: &Settings) -> io::Result<()> {
     }
 }
 
-/// Makes the TAP and sets it up as configured.
-fn open_interface(settings: &Settings, short: ShortId) -> io::Result<(Tap, Link)> {
-    let tap = Tap::open(&settings.interface)?;
+/// Sets the interface up as configured.
+fn set_up(tap: &Tap, settings: &Settings, short: ShortId) -> io::Result<Link> {
     let mut netlink = Netlink::open()?;
     let gone = || io::Error::other(format!("the interface {} went away at once", tap.name()));
     let link = netlink.link(tap.name())?.ok_or_else(gone)?;
@@ -112,7 +115,7 @@ fn open_interface(settings: &Settings, short: ShortId) -> io::Result<(Tap, Link)
         netlink.add_address(&link, IpAddr::V6(address), prefix).map_err(explain_ipv6)?;
     }
     netlink.set_up(&link)?;
-    Ok((tap, link))
+    Ok(link)
 }
 
 fn explain_ipv6(error: io::Error) -> io::Error {
