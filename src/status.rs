@@ -331,7 +331,7 @@ mod tests {
         ] {
             assert!(ours.lines().any(|other| other == line), "no line '{line}' in:\n{ours}");
         }
-        let figures: Vec<&str> = ours.lines().nth(8).unwrap().split_whitespace().collect();
+        let figures: Vec<&str> = ours.lines().nth(9).unwrap().split_whitespace().collect();
         assert_eq!(
             figures[1..],
             ["2", "h", "13", "min", "2", "h", "13", "min", "0", "0", "B", "2", "2.0", "kB"]
@@ -339,7 +339,7 @@ mod tests {
         assert!(theirs.contains("direct 203.0.113.10:7000"), "{theirs}");
         assert!(theirs.contains("\ninitial peers not connected: nobody.example.org:7000\n"), "{theirs}");
         assert!(!theirs.contains("a.example.org"), "{theirs}");
-        let received: Vec<&str> = theirs.lines().nth(8).unwrap().split_whitespace().collect();
+        let received: Vec<&str> = theirs.lines().nth(9).unwrap().split_whitespace().collect();
         assert_eq!(received[received.len() - 6..], ["2", "2.0", "kB", "0", "0", "B"]);
     }
 

@@ -390,7 +390,7 @@ mod tests {
         .to_vec();
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 9);
+        assert_eq!(all.len(), 12);
         assert_eq!(network_key(&name("a"), &one), network_key(&name("A"), &one));
     }
 
