@@ -33,13 +33,41 @@ pub enum Origin {
     Inside(PeerKey),
 }
 
+/// A handshake that is complete.
+struct Done {
+    established: Established,
+    role: Role,
+    /// Where its last message came from.
+    origin: Origin,
+    /// Whether the peer is known to receive what is sent there.
+    proved: bool,
+    /// When the first message was sent, or came.
+    began: Instant,
+    /// The initiator's third message.
+    hello3: Option<[u8; HELLO3]>,
+}
+
 /// A handshake that another began and that we answered.
 struct Answer {
     state: AwaitM3,
     ephemeral: [u8; 32],
-    to: Origin,
+    /// Where the answer was sent: who completes the handshake from there has received it there.
+    sent_to: [Option<Origin>; ANSWER_PLACES],
     arrived: Instant,
 }
+
+impl Answer {
+    /// Notes a place that the answer goes to; those beyond the last are not taken for proved.
+    fn sends_to(&mut self, origin: Origin) {
+        let free = |place: &&mut Option<Origin>| place.is_none() || **place == Some(origin);
+        if let Some(place) = self.sent_to.iter_mut().find(free) {
+            *place = Some(origin);
+        }
+    }
+}
+
+/// Places remembered that one answer went to: the addresses of a volley and a relay.
+const ANSWER_PLACES: usize = 4;
 
 /// The handshakes that others began.
 pub struct Answers {
@@ -228,7 +256,9 @@ impl Mesh {
     ) -> Result<(), Discard> {
         let ephemeral = *hello1_ephemeral(message)?;
         self.expire_answers(now);
-        if let Some(answer) = self.answers.waiting.iter().find(|answer| answer.ephemeral == ephemeral) {
+        let same = |answer: &&mut Answer| answer.ephemeral == ephemeral;
+        if let Some(answer) = self.answers.waiting.iter_mut().find(same) {
+            answer.sends_to(origin);
             let stored = *answer.state.message();
             self.reply(now, origin, &stored, out);
             return Ok(());
@@ -248,7 +278,9 @@ impl Mesh {
         let state = made.inspect_err(|_| self.indexes.withdraw(index))?;
         self.answers.seen.insert(ephemeral, ());
         let stored = *state.message();
-        self.answers.waiting.push(Answer { state, ephemeral, to: origin, arrived: now });
+        let mut answer = Answer { state, ephemeral, sent_to: [None; ANSWER_PLACES], arrived: now };
+        answer.sends_to(origin);
+        self.answers.waiting.push(answer);
         self.wake(now + ANSWER_LIFE);
         self.reply(now, origin, &stored, out);
         Ok(())
@@ -277,7 +309,9 @@ impl Mesh {
             Err(Discard::Ourselves) => return Err(self.met_ourselves(now, target, out)),
             Err(why) => return Err(why),
         };
-        self.admit(now, origin, established, Role::Initiator, began, Some(hello3), out)?;
+        let done =
+            Done { established, role: Role::Initiator, origin, proved: true, began, hello3: Some(hello3) };
+        self.admit(now, done, message.len(), out)?;
         self.reply(now, origin, &hello3, out);
         Ok(())
     }
@@ -299,10 +333,10 @@ impl Mesh {
         let place = self.answers.find(index).ok_or(Discard::UnknownIndex)?;
         let answer = &self.answers.waiting[place];
         let established = answer.state.handle(&self.credentials, message)?;
-        let Answer { to, arrived, .. } = self.answers.waiting.swap_remove(place);
-        // Only where the second message went has been proved to reach the node (S2, S19).
-        let proved = if origin == to { origin } else { to };
-        let key = self.admit(now, proved, established, Role::Responder, arrived, None, out)?;
+        let Answer { sent_to, arrived, .. } = self.answers.waiting.swap_remove(place);
+        let proved = sent_to.contains(&Some(origin));
+        let done = Done { established, role: Role::Responder, origin, proved, began: arrived, hello3: None };
+        let key = self.admit(now, done, message.len(), out)?;
         self.post_empty(now, key, Kind::Keepalive, out);
         Ok(())
     }
@@ -339,53 +373,47 @@ impl Mesh {
 
     // ---- the outcome ----
 
-    /// A handshake is complete: the node at its other end has a session from now on.
-    #[allow(clippy::too_many_arguments, reason = "all that is known of a handshake once it is over")]
+    /// A handshake is complete: the node at its other end has a session from now on. `length` is that of the message
+    /// that completed it.
     fn admit(
         &mut self,
         now: Instant,
-        origin: Origin,
-        established: Established,
-        role: Role,
-        began: Instant,
-        hello3: Option<[u8; HELLO3]>,
+        done: Done,
+        length: usize,
         out: &mut Outbox,
     ) -> Result<PeerKey, Discard> {
-        let index = established.local;
-        let key = match self.know(now, established.peer) {
-            Ok(key) => key,
-            Err(why) => {
-                self.indexes.release(now, index);
-                return Err(why);
-            }
-        };
-        let path = match origin {
-            Origin::Outside(path) => Some(path),
-            Origin::Inside(from) if from == key => None,
+        let index = done.established.local;
+        let known = self.know(now, done.established.peer).and_then(|key| match done.origin {
             // A member cannot bring another in through its own session.
-            Origin::Inside(_) => {
-                self.indexes.release(now, index);
-                return Err(Discard::Refused);
-            }
-        };
+            Origin::Inside(from) if from != key => Err(Discard::Refused),
+            _ => Ok(key),
+        });
+        let key = known.inspect_err(|_| self.indexes.release(now, index))?;
         self.stop_dialing(now, key, index);
         self.indexes.assign(index, Owner::Session(key));
         let jitter = self.random.jitter(REKEY_JITTER);
-        let session = Session::new(now, &established.keys, role, index, established.remote, jitter);
-        let link = Link::new(session, began, now);
+        let Established { keys, local, remote, capabilities, .. } = done.established;
+        let session = Session::new(now, &keys, done.role, local, remote, jitter);
+        let link = Link::new(session, done.began, now);
         let indexes = &mut self.indexes;
-        let Some(member) = self.peers.get_mut(key) else { return Err(Discard::UnknownPeer) };
+        let member = self.peers.get_mut(key).ok_or(Discard::UnknownPeer)?;
         let was_up = member.peer.is_up();
+        let proved = match done.origin {
+            Origin::Outside(path) if done.proved => Some(path),
+            _ => None,
+        };
         let freed = &mut |index| indexes.release(now, index);
-        member.peer.install(now, link, established.capabilities, path, hello3, freed);
+        member.peer.install(now, link, capabilities, proved, done.hello3, freed);
         member.known_since = now;
-        if path.is_some() {
-            self.news_for_newcomer(now, key);
-        }
-        if !was_up {
-            self.tell_up(now, key, out);
-        } else if path.is_none() {
-            out.tell(Event::Rekeyed { peer: self.short_of(key) });
+        match done.origin {
+            Origin::Outside(path) => {
+                if !done.proved {
+                    member.peer.heard(now, path, length);
+                }
+                self.news_for_newcomer(now, key);
+            }
+            Origin::Inside(_) if was_up => out.tell(Event::Rekeyed { peer: member.peer.short() }),
+            Origin::Inside(_) => {}
         }
         self.tend(now, key, out);
         Ok(key)

@@ -509,10 +509,16 @@ impl Mesh {
         }
     }
 
-    /// Another path to a peer is in use. The peer is to hear us by it, so that it takes it too.
+    /// A peer has its first path, or another one. The peer is to hear us by the new one, so that it takes it too.
     fn moved(&mut self, now: Instant, key: PeerKey, path: Path, out: &mut Outbox) {
-        self.tell_way(now, key, out);
-        self.post_empty(now, key, Kind::Keepalive, out);
+        let (Some(way), Some(member)) = (self.way(key), self.peers.get_mut(key)) else { return };
+        let peer = member.peer.short();
+        if core::mem::replace(&mut member.told_up, true) {
+            out.tell(Event::WayChanged { peer, way });
+            self.post_empty(now, key, Kind::Keepalive, out);
+        } else {
+            out.tell(Event::PeerUp { peer, way });
+        }
         if let Path::Direct(address) = path {
             self.claim(now, key, address, out);
         }
@@ -520,7 +526,7 @@ impl Mesh {
 
     /// A peer has proved that it is at `address`: another that was there has gone.
     fn claim(&mut self, now: Instant, key: PeerKey, address: SocketAddr, out: &mut Outbox) {
-        let there = |m: &Member| m.peer.is_up() && m.peer.direct() == Some(address);
+        let there = |m: &Member| m.peer.is_up() && m.peer.path() == Some(Path::Direct(address));
         let gone = self.peers.iter().find(|(other, member)| *other != key && there(member));
         if let Some((gone, _)) = gone {
             self.part(now, gone, Parting::Silent, out);
@@ -533,6 +539,7 @@ impl Mesh {
         self.news_about(now, key);
         // What relayed through it has to look for another relay too.
         self.circuits_lost(now, key, out);
+        self.leave_circuit(now, key, out);
         self.seek_relay(now, key, out);
         if let Some(member) = self.peers.get_mut(key) {
             member.dial.start(now);
@@ -602,27 +609,6 @@ impl Mesh {
         }
     }
 
-    fn short_of(&self, key: PeerKey) -> ShortId {
-        self.peers.get(key).map_or(self.short, |member| member.peer.short())
-    }
-
-    fn tell_up(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
-        if let Some(way) = self.way(key) {
-            out.tell(Event::PeerUp { peer: self.short_of(key), way });
-        }
-        if let Some(address) = self.peers.get(key).and_then(|member| member.peer.direct()) {
-            self.claim(now, key, address, out);
-        }
-        self.news_about(now, key);
-    }
-
-    fn tell_way(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
-        if let Some(way) = self.way(key) {
-            out.tell(Event::WayChanged { peer: self.short_of(key), way });
-        }
-        self.news_about(now, key);
-    }
-
     /// The last session with a peer has ended.
     fn part(&mut self, now: Instant, key: PeerKey, why: Parting, out: &mut Outbox) {
         let indexes = &mut self.indexes;
@@ -632,7 +618,9 @@ impl Mesh {
         member.dial.stop(None, freed);
         member.dial.start(now + self.random.jitter(FIRST_PAUSE) + NEWS_DELAY);
         member.known_since = now;
-        out.tell(Event::PeerDown { peer: member.peer.short(), why });
+        if core::mem::take(&mut member.told_up) {
+            out.tell(Event::PeerDown { peer: member.peer.short(), why });
+        }
         if self.departed.len() < PEERS {
             self.departed.push(key);
         }
@@ -640,6 +628,7 @@ impl Mesh {
             entry.peer = None;
             entry.dial.start(now + self.random.jitter(FIRST_PAUSE));
         }
+        self.circuits_to_nobody(key);
         self.circuits_lost(now, key, out);
         self.news_about(now, key);
         self.wake(now);

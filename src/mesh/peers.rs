@@ -23,6 +23,8 @@ pub struct Member {
     pub circuit: Option<CircuitId>,
     /// The slot of the relay that was asked last, so that the next one differs.
     pub relay_tried: u16,
+    /// Whether the daemon was told that it is up.
+    pub told_up: bool,
     /// Where the others were told that we reach it directly.
     pub told_direct: Option<SocketAddr>,
     /// The last such address, should it be elsewhere next time.
@@ -104,6 +106,7 @@ impl Peers {
             news: News::new(now),
             circuit: None,
             relay_tried: 0,
+            told_up: false,
             told_direct: None,
             told_before: None,
             known_since: now,

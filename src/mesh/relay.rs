@@ -521,12 +521,12 @@ impl Mesh {
         }
     }
 
-    /// All circuits with `gone` have ended: ours through it, and others' through us to it.
-    pub(super) fn circuits_lost(&mut self, now: Instant, gone: PeerKey, out: &mut Outbox) {
+    /// `lost` is not reached directly any more: its circuits through us have ended, and ours through it.
+    pub(super) fn circuits_lost(&mut self, now: Instant, lost: PeerKey, out: &mut Outbox) {
         loop {
             let of = |circuit: &Circuit| match circuit {
-                Circuit::End { relay, far, .. } => *relay == gone || *far == gone,
-                Circuit::Leg { neighbour, .. } => *neighbour == gone,
+                Circuit::End { relay, .. } => *relay == lost,
+                Circuit::Leg { neighbour, .. } => *neighbour == lost,
             };
             let Some(number) = self.circuits.find(of) else { return };
             match self.circuits.entries.remove(&number).map(|entry| entry.circuit) {
@@ -534,9 +534,7 @@ impl Mesh {
                     if let Some(member) = self.peers.get_mut(far) {
                         member.circuit.take_if(|circuit| *circuit == number);
                     }
-                    if far != gone {
-                        self.end_was_lost(now, far, number, out);
-                    }
+                    self.end_was_lost(now, far, number, out);
                 }
                 Some(Circuit::Leg { twin, .. }) => {
                     if let Some(Entry {
@@ -549,6 +547,25 @@ impl Mesh {
                 }
                 None => return,
             }
+        }
+    }
+
+    /// The circuit by which `far` was reached, if it was, is dead: gives it up.
+    pub(super) fn leave_circuit(&mut self, now: Instant, far: PeerKey, out: &mut Outbox) {
+        let Some(member) = self.peers.get_mut(far) else { return };
+        let Some(Path::Via { relay, circuit }) = member.peer.path() else { return };
+        member.peer.drop_path(now);
+        self.drop_end(circuit);
+        self.close_circuit(now, relay, circuit, NamedBy::Sender, CircuitEnd::Unreachable, out);
+    }
+
+    /// `gone` has no session any more: our circuits to it serve nobody.
+    pub(super) fn circuits_to_nobody(&mut self, gone: PeerKey) {
+        self.circuits
+            .entries
+            .retain(|_, entry| !matches!(entry.circuit, Circuit::End { far, .. } if far == gone));
+        if let Some(member) = self.peers.get_mut(gone) {
+            member.circuit = None;
         }
     }
 }

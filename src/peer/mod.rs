@@ -214,8 +214,8 @@ impl Peer {
 
     // ---- sessions ----
 
-    /// Takes in a session made by a handshake that ended on `path` (none: inside the session in use). The
-    /// initiator hands in the third message, to be repeated until the peer confirms the key.
+    /// Takes in a session made by a handshake. `path` is how the peer is proved to be reached by it; none leaves the path as it
+    /// is: the handshake went on inside the session in use, or its last message came from an unproved address. The initiator hands in the third message, to be repeated until the peer confirms the key.
     pub fn install(
         &mut self,
         now: Instant,
@@ -240,7 +240,6 @@ impl Peer {
         if self.up_since.is_none() {
             self.up_since = Some(now);
             self.live = Liveness::new(now);
-            self.told_path = path;
         }
         self.live.heard(now);
         if let Some(path) = path {
@@ -285,12 +284,12 @@ impl Peer {
 
     /// A packet may have brought the time for a new key forward: the first frame after a long idle time does.
     fn watch_key(&mut self, now: Instant) {
-        let due = self.sessions.current().and_then(|session| session.rekey_at()).is_some_and(|at| at <= now);
+        let due = self.sessions.rekey_at().is_some_and(|at| at <= now);
         self.attention |= due && !self.rekeying;
     }
 
     /// Notes an authenticated packet of `length` bytes that came by `from`.
-    fn heard(&mut self, now: Instant, from: Path, length: usize) {
+    pub fn heard(&mut self, now: Instant, from: Path, length: usize) {
         self.live.heard(now);
         if self.path == Some(from) {
             self.path_heard = now;
@@ -383,6 +382,7 @@ impl Peer {
         }
         self.path = Some(path);
         self.path_heard = now;
+        self.live.renewed();
         self.lost_since = None;
         self.candidate = None;
         match path {
@@ -548,7 +548,7 @@ impl Peer {
     }
 
     fn poll_rekey(&mut self, now: Instant) -> Option<Action> {
-        let due = !self.rekeying && self.sessions.current()?.rekey_at()? <= now;
+        let due = !self.rekeying && self.sessions.rekey_at()? <= now;
         self.rekeying |= due;
         due.then_some(Action::Rekey)
     }
@@ -556,7 +556,6 @@ impl Peer {
     /// When [`Peer::poll`] wants to be asked.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.up_since?;
-        let rekey = self.sessions.current().and_then(|session| session.rekey_at());
         let deadlines = [
             self.sessions.next_timeout(),
             self.lost_since.map(|since| since + LOST_FOR),
@@ -564,7 +563,7 @@ impl Peer {
             self.path.filter(|_| !self.is_lost()).and_then(|_| self.live.next()),
             self.candidate.and_then(|candidate| candidate.move_at()),
             self.try_direct,
-            rekey.filter(|_| !self.rekeying),
+            self.sessions.rekey_at().filter(|_| !self.rekeying),
         ];
         deadlines.into_iter().fold(None, earliest)
     }

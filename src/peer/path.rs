@@ -145,6 +145,12 @@ impl Liveness {
         self.asked = None;
     }
 
+    /// Another path is in use: what is out went by the old one.
+    pub fn renewed(&mut self) {
+        self.awaiting = None;
+        self.asked = None;
+    }
+
     /// Notes that the peer was asked to answer.
     pub fn asked(&mut self, now: Instant) {
         self.asked = Some(now);

@@ -70,6 +70,12 @@ impl Sessions {
         self.current.as_mut().map(|link| &mut link.session)
     }
 
+    /// When a new key is to be asked for; not while one waits to be confirmed.
+    pub fn rekey_at(&self) -> Option<Instant> {
+        let waits = self.next.as_ref().is_some_and(|next| next.retired.is_none());
+        self.current().filter(|_| !waits)?.rekey_at()
+    }
+
     /// Takes in a new session. `leads` tells whether our key is the smaller one. The indexes of sessions that had to go
     /// are handed to `freed`.
     pub fn install(&mut self, now: Instant, link: Link, leads: bool, freed: &mut dyn FnMut(SessionIndex)) {
