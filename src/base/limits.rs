@@ -152,6 +152,8 @@ pub const KEEPALIVE: Duration = Duration::from_secs(25);
 pub const QUIET: Duration = Duration::from_secs(30);
 /// Something was sent and nothing came back for this long: ask.
 pub const PROBE_AFTER: Duration = Duration::from_secs(3);
+/// The question is repeated at this interval.
+pub const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Something was sent and nothing came back for this long: the path is dead.
 pub const DEAD_AFTER: Duration = Duration::from_secs(9);
 /// A peer without a path is given up after this long.

@@ -129,7 +129,7 @@ impl Mesh {
     pub(super) fn news_for_newcomer(&mut self, now: Instant, key: PeerKey) {
         let mut direct = Slots::default();
         for (other, member) in self.peers.iter() {
-            direct.set(other.slot, member.told_direct && other != key);
+            direct.set(other.slot, member.told_direct.is_some() && other != key);
         }
         let Some(member) = self.peers.get_mut(key) else { return };
         member.news.restart();
@@ -140,18 +140,21 @@ impl Mesh {
         }
     }
 
-    /// Tells the others when `key` has got or lost its direct path.
+    /// Tells the others when `key` has got or lost its direct path, or has it from another address.
     pub(super) fn news_about(&mut self, now: Instant, key: PeerKey) {
         let Some(member) = self.peers.get_mut(key) else { return };
-        let direct = member.peer.is_up() && member.peer.direct().is_some();
+        let direct = member.peer.direct().filter(|_| member.peer.is_up());
         if member.told_direct == direct {
             return;
         }
+        let moved = direct.is_some() && member.told_before.is_some_and(|before| Some(before) != direct);
         member.told_direct = direct;
+        member.told_before = direct.or(member.told_before);
         let due = now + self.random.jitter(NEWS_DELAY);
         for (other, member) in self.peers.iter_mut() {
             if other != key && member.peer.is_up() {
                 member.news.add(key.slot, due);
+                member.news.in_full.set(key.slot, moved);
             }
         }
         self.wake(due);
@@ -321,11 +324,11 @@ fn compose(
             continue;
         };
         // Who reaches a node directly gains nothing from hearing of it, unless we could relay.
-        if subject.told_direct && !we_relay && reaches.has(slot) && !in_full.has(slot) {
+        if subject.told_direct.is_some() && !we_relay && reaches.has(slot) && !in_full.has(slot) {
             pending.set(slot, false);
             continue;
         }
-        let entry = entry_about(&subject.peer, subject.told_direct, in_full.has(slot));
+        let entry = entry_about(&subject.peer, subject.told_direct.is_some(), in_full.has(slot));
         if flight.entries == NEWS_ENTRIES || !writer.add(&entry) {
             break;
         }

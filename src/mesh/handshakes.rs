@@ -15,6 +15,7 @@ use crate::base::table::Table;
 use crate::base::time::{Instant, earliest};
 use crate::mesh::Mesh;
 use crate::mesh::indexes::{Owner, Target};
+use crate::mesh::peers::Member;
 use crate::peer::handshake::{AwaitM2, AwaitM3, Established, hello1_ephemeral};
 use crate::peer::path::Path;
 use crate::peer::session::{Role, Session};
@@ -101,10 +102,9 @@ impl Mesh {
     /// The connected peer at one of the host's addresses.
     fn found_at(&self, host: HostId) -> Option<PeerKey> {
         let (_, entry) = self.hosts.iter().find(|(id, _)| *id == host)?;
-        let known = entry.peer.filter(|key| self.peers.get(*key).is_some_and(|m| m.peer.is_up()));
-        let at_address = |m: &crate::mesh::peers::Member| {
-            m.peer.is_up() && m.peer.direct().is_some_and(|address| entry.has(address))
-        };
+        let works = |m: &Member| m.peer.is_up() && !m.peer.is_lost();
+        let known = entry.peer.filter(|key| self.peers.get(*key).is_some_and(works));
+        let at_address = |m: &Member| works(m) && m.peer.direct().is_some_and(|address| entry.has(address));
         known.or_else(|| self.peers.iter().find(|(_, member)| at_address(member)).map(|(key, _)| key))
     }
 
@@ -124,10 +124,14 @@ impl Mesh {
             member.dial.set_relay_at(None);
         }
         let try_due = member.dial.next().is_some_and(|at| at <= now);
-        if try_due && member.peer.is_up() {
+        let works = member.peer.is_up() && !member.peer.is_lost();
+        if try_due && works && member.peer.is_rekeying() {
             return self.dial_for_rekey(now, key, out);
         }
-        if try_due {
+        if try_due && works {
+            let indexes = &mut self.indexes;
+            member.dial.stop(None, &mut |index| indexes.release(now, index));
+        } else if try_due {
             self.dial_outside(now, key, out)?;
         } else if relay_due {
             self.seek_relay(now, key, out);

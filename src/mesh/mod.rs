@@ -349,12 +349,7 @@ impl Mesh {
         if kind == Kind::Challenge {
             return self.post_nonce(now, from, path, Kind::Response, &nonce, out);
         }
-        let peer = &mut self.peers.get_mut(from).ok_or(Discard::UnknownPeer)?.peer;
-        if peer.answered(now, path, &nonce).is_some() {
-            self.tell_way(now, from, out);
-            // The peer is to hear us by the new path, so that it takes it too.
-            self.post_empty(now, from, Kind::Keepalive, out);
-        }
+        self.peers.get_mut(from).ok_or(Discard::UnknownPeer)?.peer.answered(now, path, &nonce);
         Ok(())
     }
 
@@ -462,10 +457,7 @@ impl Mesh {
             Action::Ask => self.ask(now, key, out),
             Action::Challenge(address) => self.challenge(now, key, address, out),
             Action::TryDirect => self.try_direct(now, key, out),
-            Action::Moved(_) => {
-                self.tell_way(now, key, out);
-                self.post_empty(now, key, Kind::Keepalive, out);
-            }
+            Action::Moved(path) => self.moved(now, key, path, out),
             Action::PathDead => self.find_way(now, key, out),
             Action::Rekey => self.rekey(now, key),
             Action::Down(why) => self.part(now, key, why, out),
@@ -496,27 +488,53 @@ impl Mesh {
         let nonce = self.random.bytes();
         let Some(member) = self.peers.get_mut(key) else { return };
         let endpoints = *member.peer.endpoints();
-        let without_path = member.peer.path().is_none();
+        let lost_path = member.peer.path().filter(|_| member.peer.is_lost());
+        let is_lost = member.peer.is_lost();
         member.peer.ask(now, nonce);
-        for address in endpoints.iter() {
-            if !self.hints.take(now) {
+        for path in lost_path.into_iter().chain(endpoints.iter().map(Path::Direct)) {
+            if lost_path != Some(path) && !self.hints.take(now) {
                 break;
             }
-            if let Err(why) = self.post_nonce(now, key, Path::Direct(address), Kind::Challenge, &nonce, out) {
+            if let Err(why) = self.post_nonce(now, key, path, Kind::Challenge, &nonce, out) {
                 out.count(why);
             }
         }
-        if without_path {
+        if is_lost {
             self.seek_relay(now, key, out);
         }
     }
 
-    /// The path to a peer is dead: looks for another while its session lives.
+    /// Another path to a peer is in use. The peer is to hear us by it, so that it takes it too.
+    fn moved(&mut self, now: Instant, key: PeerKey, path: Path, out: &mut Outbox) {
+        self.tell_way(now, key, out);
+        self.post_empty(now, key, Kind::Keepalive, out);
+        if let Path::Direct(address) = path {
+            self.claim(now, key, address, out);
+        }
+    }
+
+    /// A peer has proved that it is at `address`: another that was there has gone.
+    fn claim(&mut self, now: Instant, key: PeerKey, address: SocketAddr, out: &mut Outbox) {
+        let there = |m: &Member| m.peer.is_up() && m.peer.direct() == Some(address);
+        let gone = self.peers.iter().find(|(other, member)| *other != key && there(member));
+        if let Some((gone, _)) = gone {
+            self.part(now, gone, Parting::Silent, out);
+        }
+    }
+
+    /// The path to a peer is dead: looks for another while its session lives, and for the peer itself, which may have been
+    /// restarted and know nothing of that session.
     fn find_way(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
         self.news_about(now, key);
         // What relayed through it has to look for another relay too.
         self.circuits_lost(now, key, out);
         self.seek_relay(now, key, out);
+        if let Some(member) = self.peers.get_mut(key) {
+            member.dial.start(now);
+        }
+        for (_, entry) in self.hosts.iter_mut().filter(|(_, entry)| entry.peer == Some(key)) {
+            entry.dial.start(now);
+        }
         self.wake(now);
     }
 
@@ -586,6 +604,9 @@ impl Mesh {
     fn tell_up(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
         if let Some(way) = self.way(key) {
             out.tell(Event::PeerUp { peer: self.short_of(key), way });
+        }
+        if let Some(address) = self.peers.get(key).and_then(|member| member.peer.direct()) {
+            self.claim(now, key, address, out);
         }
         self.news_about(now, key);
     }

@@ -1,6 +1,8 @@
 //! The peer table: a fixed number of slots, each with a generation, so that a key that outlived its peer finds
 //! nobody. A slot holds all that the mesh knows of one node, with or without a session.
 
+use std::net::SocketAddr;
+
 use crate::base::discard::Discard;
 use crate::base::ids::{CircuitId, NodeId, PeerKey, ShortId};
 use crate::base::limits::{BACKOFF_MAX, PEERS};
@@ -21,8 +23,10 @@ pub struct Member {
     pub circuit: Option<CircuitId>,
     /// The slot of the relay that was asked last, so that the next one differs.
     pub relay_tried: u16,
-    /// Whether the others were told that we have a direct path to it.
-    pub told_direct: bool,
+    /// Where the others were told that we reach it directly.
+    pub told_direct: Option<SocketAddr>,
+    /// The last such address, should it be elsewhere next time.
+    pub told_before: Option<SocketAddr>,
     /// When it became known, or was last connected.
     pub known_since: Instant,
 }
@@ -100,7 +104,8 @@ impl Peers {
             news: News::new(now),
             circuit: None,
             relay_tried: 0,
-            told_direct: false,
+            told_direct: None,
+            told_before: None,
             known_since: now,
         };
         if let Some(slot) = self.slots.iter().position(|slot| slot.member.is_none()) {

@@ -19,7 +19,7 @@ use crate::crypto::random::Random;
 use crate::mesh::{Mesh, Opened};
 use crate::peer::path::Path;
 use crate::wire::control::{CircuitEnd, Control, NamedBy};
-use crate::wire::envelope::{Header, Kind};
+use crate::wire::envelope::Header;
 use crate::wire::hello::Capabilities;
 
 /// What a number of ours stands for.
@@ -443,10 +443,9 @@ impl Mesh {
                 let message = *latest.state.message();
                 self.send_bytes(now, path, &message, out);
             }
-        } else if member.peer.path().is_none() {
+        } else if member.peer.is_lost() {
             member.peer.take_path(now, path);
-            self.tell_way(now, far, out);
-            self.post_empty(now, far, Kind::Keepalive, out);
+            self.wake(now);
         }
     }
 
@@ -514,7 +513,7 @@ impl Mesh {
         let Some(member) = self.peers.get_mut(far) else { return };
         match member.peer.path() {
             Some(Path::Via { circuit, .. }) if circuit == number => {
-                member.peer.lose_path(now);
+                member.peer.drop_path(now);
                 self.find_way(now, far, out);
             }
             None => self.seek_relay(now, far, out),

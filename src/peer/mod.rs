@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use crate::base::discard::Discard;
 use crate::base::event::Parting;
 use crate::base::ids::{CircuitId, NodeId, SessionIndex, ShortId};
-use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, LOST_FOR, UPGRADE_MAX};
+use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, LOST_FOR, PROBE_AFTER, UPGRADE_MAX};
 use crate::base::packet::Packet;
 use crate::base::time::{Backoff, Duration, Instant, earliest};
 use crate::peer::path::{Candidate, Liveness, Nonce, Path, Sign};
@@ -85,6 +85,10 @@ pub struct Peer {
     try_direct: Option<Instant>,
     direct_pause: Backoff,
     rekeying: bool,
+    /// The path that [`Action::Moved`] told of last.
+    told_path: Option<Path>,
+    /// The path in use is to be challenged whether or not it is time.
+    ask_now: bool,
     up_since: Option<Instant>,
     attention: bool,
 }
@@ -110,6 +114,8 @@ impl Peer {
             try_direct: None,
             direct_pause: Backoff::new(FIRST_PAUSE, UPGRADE_MAX),
             rekeying: false,
+            told_path: None,
+            ask_now: false,
             up_since: None,
             attention: false,
         }
@@ -145,12 +151,26 @@ impl Peer {
         self.path
     }
 
-    /// Its address, when the path is direct.
+    /// Its address, when the path is direct and works.
     pub fn direct(&self) -> Option<SocketAddr> {
+        self.address().filter(|_| !self.is_lost())
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
         match self.path {
             Some(Path::Direct(address)) => Some(address),
             _ => None,
         }
+    }
+
+    /// Whether the path in use is dead. Packets still take it while there is no better one.
+    pub fn is_lost(&self) -> bool {
+        self.lost_since.is_some()
+    }
+
+    /// Whether a handshake for a new key is under way.
+    pub fn is_rekeying(&self) -> bool {
+        self.rekeying
     }
 
     /// Whether it takes part: a session and a path.
@@ -220,6 +240,7 @@ impl Peer {
         if self.up_since.is_none() {
             self.up_since = Some(now);
             self.live = Liveness::new(now);
+            self.told_path = path;
         }
         self.live.heard(now);
         if let Some(path) = path {
@@ -273,6 +294,7 @@ impl Peer {
         self.live.heard(now);
         if self.path == Some(from) {
             self.path_heard = now;
+            self.attention |= self.lost_since.take().is_some();
             return;
         }
         match from {
@@ -286,9 +308,13 @@ impl Peer {
                     self.attention |= candidate.wants_challenge(now);
                 }
             }
-            // The relay's hop MAC and ours have both passed: whoever sends by that circuit is reached by it.
-            Path::Via { .. } if self.path.is_none() => self.take_path(now, from),
-            Path::Via { .. } => {}
+            // The relay's hop MAC and ours have both passed: whoever sends by that circuit is reached by it. A peer
+            // takes to a relay when its direct path is dead, so ours is too, unless it was heard just now.
+            Path::Via { .. } => {
+                if self.path.is_none() || self.is_lost() || now.since(self.path_heard) > PROBE_AFTER {
+                    self.take_path(now, from);
+                }
+            }
         }
     }
 
@@ -324,12 +350,13 @@ impl Peer {
 
     /// Ends all sessions and forgets what belonged to them.
     pub fn shut(&mut self, freed: &mut dyn FnMut(SessionIndex)) {
-        if let Some(address) = self.direct() {
+        if let Some(address) = self.address() {
             self.endpoints.add(address);
         }
         self.sessions.clear(freed);
         self.confirm = None;
         self.path = None;
+        self.told_path = None;
         self.lost_since = None;
         self.candidate = None;
         self.question = None;
@@ -348,7 +375,7 @@ impl Peer {
 
     /// Uses `path` from now on.
     pub fn take_path(&mut self, now: Instant, path: Path) {
-        if let Some(old) = self.direct() {
+        if let Some(old) = self.address() {
             self.endpoints.add(old);
         }
         if self.path != Some(path) {
@@ -365,20 +392,24 @@ impl Peer {
         self.attention = true;
     }
 
-    /// The path in use leads nowhere any more.
-    pub fn lose_path(&mut self, now: Instant) {
-        if let Some(address) = self.direct() {
+    /// The path in use seems to lead nowhere: it is kept until a better one is found or the peer is given up.
+    fn lose_path(&mut self, now: Instant) {
+        if let Some(address) = self.address() {
             self.endpoints.add(address);
         }
-        if self.path.take().is_some() {
-            self.lost_since = Some(now);
-            self.seek_direct(now);
-        }
+        self.lost_since.get_or_insert(now);
+        self.seek_direct(now);
+    }
+
+    /// The path in use leads nowhere for certain: its circuit has ended.
+    pub fn drop_path(&mut self, now: Instant) {
+        self.lose_path(now);
+        self.path = None;
     }
 
     /// Something changed out there: challenges the path in use and the other addresses at once.
     pub fn network_changed(&mut self, now: Instant) {
-        self.live.sent(now, true);
+        self.ask_now = true;
         if self.direct().is_none() && self.is_up() {
             self.seek_direct(now);
         }
@@ -402,31 +433,24 @@ impl Peer {
         }
     }
 
-    /// The peer answered a challenge from `from`. Returns the path taken into use by that, if any.
-    pub fn answered(&mut self, now: Instant, from: Path, nonce: &Nonce) -> Option<Path> {
+    /// The peer answered a challenge from `from`, which may prove a better path than the one in use.
+    pub fn answered(&mut self, now: Instant, from: Path, nonce: &Nonce) {
         let question = self.question.as_ref().filter(|question| question.nonce == *nonce);
         let rtt = question.map(|question| now.since(question.asked));
         if self.path == Some(from) {
             self.rtt = rtt.or(self.rtt);
-            return None;
+            return;
         }
-        if let Some(candidate) = self.candidate.as_mut().filter(|c| c.proves(from, nonce)) {
+        let seeking = self.direct().is_none();
+        let proves_candidate = self.candidate.is_some_and(|candidate| candidate.proves(from, nonce));
+        let was_asked = rtt.is_some() && self.endpoints.iter().any(|known| from == Path::Direct(known));
+        if seeking && (proves_candidate || was_asked) || proves_candidate && !self.leads {
+            self.take_path(now, from);
+            self.rtt = rtt;
+        } else if proves_candidate && let Some(candidate) = self.candidate.as_mut() {
             candidate.move_later(now);
             self.attention = true;
         }
-        let candidate_proved = self.candidate.is_some_and(|c| c.move_at().is_some());
-        let at_once = self.direct().is_none() || !self.leads;
-        let asked_there = rtt.is_some()
-            && self.direct().is_none()
-            && self.endpoints.iter().any(|address| from == Path::Direct(address));
-        if (candidate_proved && at_once && self.candidate.is_some_and(|c| from == Path::Direct(c.address())))
-            || asked_there
-        {
-            self.take_path(now, from);
-            self.rtt = rtt;
-            return Some(from);
-        }
-        None
     }
 
     // ---- time ----
@@ -447,6 +471,7 @@ impl Peer {
             return Some(Action::Down(Parting::Silent));
         }
         self.poll_confirm(now, freed)
+            .or_else(|| self.poll_path())
             .or_else(|| self.poll_life(now))
             .or_else(|| self.poll_candidate(now))
             .or_else(|| self.poll_direct(now))
@@ -469,7 +494,13 @@ impl Peer {
     }
 
     fn poll_life(&mut self, now: Instant) -> Option<Action> {
-        self.path?;
+        if self.path.is_none() || self.is_lost() {
+            return None;
+        }
+        if core::mem::take(&mut self.ask_now) {
+            self.live.asked(now);
+            return Some(Action::Ask);
+        }
         match self.live.sign(now)? {
             Sign::Dead => {
                 self.lose_path(now);
@@ -486,6 +517,13 @@ impl Peer {
         }
     }
 
+    /// Another path is in use than was told last.
+    fn poll_path(&mut self) -> Option<Action> {
+        let path = self.path.filter(|path| self.told_path != Some(*path))?;
+        self.told_path = Some(path);
+        Some(Action::Moved(path))
+    }
+
     fn poll_candidate(&mut self, now: Instant) -> Option<Action> {
         let candidate = self.candidate?;
         if candidate.move_at().is_some_and(|at| at <= now) {
@@ -494,9 +532,8 @@ impl Peer {
             let old_is_silent = self.path.is_none() || self.path_heard < candidate.heard_first();
             if old_is_silent {
                 self.take_path(now, path);
-                return Some(Action::Moved(path));
             }
-            return None;
+            return self.poll_path();
         }
         candidate.wants_challenge(now).then_some(Action::Challenge(candidate.address()))
     }
@@ -505,7 +542,8 @@ impl Peer {
         if self.try_direct? > now {
             return None;
         }
-        self.try_direct = Some(now + self.direct_pause.pause());
+        let pause = if self.is_lost() { FIRST_PAUSE } else { self.direct_pause.pause() };
+        self.try_direct = Some(now + pause);
         Some(Action::TryDirect)
     }
 
@@ -523,7 +561,7 @@ impl Peer {
             self.sessions.next_timeout(),
             self.lost_since.map(|since| since + LOST_FOR),
             self.confirm.as_ref().map(|confirm| confirm.next.min(confirm.until)),
-            self.path.and_then(|_| self.live.next()),
+            self.path.filter(|_| !self.is_lost()).and_then(|_| self.live.next()),
             self.candidate.and_then(|candidate| candidate.move_at()),
             self.try_direct,
             rekey.filter(|_| !self.rekeying),

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use crate::base::ids::{CircuitId, PeerKey};
-use crate::base::limits::{DEAD_AFTER, KEEPALIVE, PROBE_AFTER, QUIET, SEAL_BACK, SEAL_FRONT};
+use crate::base::limits::{DEAD_AFTER, KEEPALIVE, PROBE_AFTER, PROBE_EVERY, QUIET, SEAL_BACK, SEAL_FRONT};
 use crate::base::time::{Duration, Instant, earliest};
 
 /// A way that packets take.
@@ -173,10 +173,9 @@ impl Liveness {
         earliest(self.dead_at(), Some(self.ask_at().min(self.sent + KEEPALIVE)))
     }
 
-    /// A question is repeated at the same interval as it was first put.
     fn ask_at(&self) -> Instant {
         match (self.asked, self.awaiting) {
-            (Some(asked), _) => asked + PROBE_AFTER,
+            (Some(asked), _) => asked + PROBE_EVERY,
             (None, Some(awaiting)) => awaiting + PROBE_AFTER,
             (None, None) => self.heard + QUIET,
         }
@@ -232,9 +231,9 @@ mod tests {
         assert_eq!(live.sign(at(2_999)), None);
         assert_eq!(live.sign(at(3_000)), Some(Sign::Ask));
         live.asked(at(3_000));
-        assert_eq!(live.sign(at(3_001)), None);
-        assert_eq!(live.sign(at(6_000)), Some(Sign::Ask));
-        live.asked(at(6_000));
+        assert_eq!(live.sign(at(3_999)), None);
+        assert_eq!(live.sign(at(4_000)), Some(Sign::Ask));
+        live.asked(at(8_500));
         assert_eq!(live.sign(at(8_999)), None);
         assert_eq!(live.next(), Some(at(9_000)));
         assert_eq!(live.sign(at(9_000)), Some(Sign::Dead));

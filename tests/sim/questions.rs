@@ -30,7 +30,7 @@ impl World {
 
     /// Why packets died at a node that runs.
     pub fn tally(&self, node: Id) -> &Tally {
-        self.members[node.0].node.as_ref().expect("it runs").tally()
+        self.members[node.0].out.tally()
     }
 
     /// What a node told, since the world began.
