@@ -1,1 +1,421 @@
-//! The event loop.
+//! The event loop: the one place where the core and the kernel meet.
+//!
+//! It sleeps until something is ready or due, reads the clock once, takes at most one batch from each source, hands it to
+//! the node, and does what the node wants done. The poll is edge-triggered: a source counts as ready until it
+//! says "would block". Nothing here waits for anything but the poll, and nothing on a packet's way allocates.
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use mio::{Events, Interest, Poll, Token};
+
+use crate::base::discard::Discard;
+use crate::base::event::Event;
+use crate::base::limits::{NETWORK_SETTLES, PACKETS, PEERS};
+use crate::base::outbox::Outbox;
+use crate::base::settings::LogLevel;
+use crate::base::time::{Duration, Instant, earliest};
+use crate::node::Node;
+use crate::status::{self, About};
+use crate::story::{Line, Story};
+use crate::sys::clock::Clock;
+use crate::sys::control::Control;
+use crate::sys::events::{Events as NetworkEvents, LinkState};
+use crate::sys::helper::{Helper, Outcome, Report};
+use crate::sys::log::Logger;
+use crate::sys::resolver::{Answer, Resolver};
+use crate::sys::signals::{Signal, Signals};
+use crate::sys::tap::{Tap, Trouble, trouble};
+use crate::sys::udp::{Family, Udp};
+use crate::sys::watch;
+
+/// Everything of the kernel's that the loop uses, open and ready.
+pub struct Devices {
+    /// None without tunneling.
+    pub tap: Option<Tap>,
+    /// The sockets.
+    pub udp: Udp,
+    /// Changes of the host's network.
+    pub network: NetworkEvents,
+    /// Signals, blocked otherwise.
+    pub signals: Signals,
+    /// The child that runs hooks.
+    pub helper: Helper,
+    /// The child that knows names.
+    pub resolver: Resolver,
+    /// None where the socket could not be opened.
+    pub control: Option<Control>,
+}
+
+/// A running node.
+pub struct Daemon {
+    clock: Clock,
+    log: Logger,
+    about: About,
+    story: Story,
+    node: Node,
+    out: Outbox,
+    devices: Devices,
+    poll: Poll,
+    ready: Ready,
+    /// When the node is to be told that the network changed.
+    settled: Option<Instant>,
+    events_lost: u64,
+}
+
+impl Daemon {
+    /// Begins to watch the devices.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn new(
+        clock: Clock,
+        log: Logger,
+        about: About,
+        story: Story,
+        node: Node,
+        mut devices: Devices,
+    ) -> io::Result<Daemon> {
+        let poll = Poll::new()?;
+        watch_all(&poll, &mut devices)?;
+        Ok(Daemon {
+            clock,
+            log,
+            about,
+            story,
+            node,
+            out: Outbox::new(PACKETS),
+            devices,
+            poll,
+            ready: Ready::default(),
+            settled: None,
+            events_lost: 0,
+        })
+    }
+
+    /// Runs until it is told to stop, then says goodbye and takes down what `upcmd` set up.
+    ///
+    /// # Errors
+    /// A sentence on what cannot be gone on without: the interface was removed.
+    pub fn run(mut self) -> io::Result<()> {
+        let end = self.serve();
+        self.stop();
+        end
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(SOURCES);
+        let mut now = self.clock.now();
+        loop {
+            match self.poll.poll(&mut events, self.patience(now)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => events.iter().for_each(|event| self.ready.set(event.token())),
+            }
+            now = self.clock.now();
+            if self.take_signals(now) {
+                return Ok(());
+            }
+            self.take_frames(now)?;
+            self.take_datagrams(now)?;
+            self.take_network_events(now)?;
+            self.take_answers(now);
+            self.handle_timeouts(now);
+            self.tell(now);
+            self.flush(now)?;
+            self.serve_control(now);
+        }
+    }
+
+    /// How long to sleep; none: until something happens.
+    fn patience(&self, now: Instant) -> Option<Duration> {
+        if self.ready.any() {
+            return Some(Duration::ZERO);
+        }
+        let control = self.devices.control.as_ref().and_then(Control::next_timeout);
+        let due = earliest(earliest(self.node.next_timeout(), self.settled), control);
+        due.map(|at| at.since(now))
+    }
+
+    // ---- what comes in ----
+
+    fn take_frames(&mut self, now: Instant) -> io::Result<()> {
+        let Some(tap) = self.devices.tap.as_mut().filter(|_| self.ready.take(TAP)) else { return Ok(()) };
+        let (node, udp, story, log) = (&mut self.node, &mut self.devices.udp, &mut self.story, &self.log);
+        let too_long = tap.too_long();
+        let more = tap.read_batch(&mut self.out, &mut |out, frame| {
+            node.handle_frame(now, frame, out);
+            // A flood needs a packet for every peer.
+            if out.spare() < PEERS {
+                send(now, udp, out, story, log);
+            }
+        });
+        (too_long..tap.too_long()).for_each(|_| self.out.count(Discard::TooLong));
+        match more {
+            Ok(more) => self.ready.put(TAP, more),
+            Err(error) if trouble(&error) == Trouble::Vanished => return Err(vanished(tap)),
+            Err(error) => self.log.debug(format_args!("cannot read from {}: {error}", tap.name())),
+        }
+        self.flush(now)
+    }
+
+    fn take_datagrams(&mut self, now: Instant) -> io::Result<()> {
+        for (family, token) in [(Family::V4, UDP4), (Family::V6, UDP6)] {
+            if !self.ready.take(token) {
+                continue;
+            }
+            let (node, udp) = (&mut self.node, &mut self.devices.udp);
+            let too_long = udp.too_long();
+            let more = udp.receive_batch(family, now, &mut self.out, &mut |out, from, datagram| {
+                node.handle_datagram(now, from, datagram, out);
+            });
+            (too_long..udp.too_long()).for_each(|_| self.out.count(Discard::TooLong));
+            match more {
+                Ok(more) => self.ready.put(token, more),
+                Err(error) => self.log.warn(format_args!("cannot receive: {error}")),
+            }
+            self.flush(now)?;
+        }
+        Ok(())
+    }
+
+    /// True when it is time to stop.
+    fn take_signals(&mut self, now: Instant) -> bool {
+        if !self.ready.take(SIGNALS) {
+            return false;
+        }
+        while let Ok(Some(signal)) = self.devices.signals.take() {
+            match signal {
+                Signal::Stop => return true,
+                Signal::Retry => {
+                    self.log.info(format_args!("trying everybody again"));
+                    self.settled = Some(now);
+                }
+                Signal::Status => {
+                    let text = status::render(now, &self.about, &self.node, self.out.tally());
+                    text.lines().for_each(|line| self.log.info(format_args!("{line}")));
+                }
+            }
+        }
+        false
+    }
+
+    /// Changes come in bursts: the node hears of them once they have settled.
+    fn take_network_events(&mut self, now: Instant) -> io::Result<()> {
+        if !self.ready.take(NETWORK) {
+            return Ok(());
+        }
+        let changes = match self.devices.network.drain() {
+            Ok(changes) => changes,
+            Err(error) => {
+                self.log.warn(format_args!("cannot watch the network: {error}"));
+                return Ok(());
+            }
+        };
+        if changes.network {
+            self.settled = self.settled.or(Some(now + NETWORK_SETTLES));
+        }
+        let Some(tap) = &self.devices.tap else { return Ok(()) };
+        match changes.tap {
+            // S24: whoever supervises us starts us again, with a new interface.
+            Some(LinkState::Gone) if !tap.exists() => Err(vanished(tap)),
+            Some(state) => {
+                self.log.debug(format_args!("interface {}: {state:?}", tap.name()));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What the children have to say.
+    fn take_answers(&mut self, now: Instant) {
+        if self.ready.take(RESOLVER) {
+            while let Some(answer) = self.devices.resolver.next_answer() {
+                self.handle_answer(now, &answer);
+            }
+        }
+        if self.ready.take(HELPER) {
+            while let Some(report) = self.devices.helper.next_report() {
+                tell_report(&self.log, &report);
+            }
+        }
+    }
+
+    fn handle_answer(&mut self, now: Instant, answer: &Answer) {
+        let found = answer.found.as_deref().map_err(String::as_str);
+        write(&self.log, self.story.of_answer(answer.host, found.map(<[_]>::len)));
+        self.node.handle_addresses(now, answer.host, found.unwrap_or_default(), &mut self.out);
+    }
+
+    fn handle_timeouts(&mut self, now: Instant) {
+        if self.settled.is_some_and(|at| at <= now) {
+            self.settled = None;
+            self.devices.udp.network_changed();
+            self.node.handle_network_change(now, &mut self.out);
+        }
+        if self.node.next_timeout().is_some_and(|at| at <= now) {
+            self.node.handle_timeout(now, &mut self.out);
+        }
+    }
+
+    // ---- what goes out ----
+
+    /// Passes on what the node told.
+    fn tell(&mut self, now: Instant) {
+        while let Some(event) = self.out.next_event() {
+            write(&self.log, self.story.of_event(now, &event));
+            if let Event::Resolve(host) = event
+                && let Some(answer) = self.devices.resolver.ask(host)
+            {
+                self.handle_answer(now, &answer);
+            }
+        }
+        if self.events_lost != self.out.events_lost() {
+            self.events_lost = self.out.events_lost();
+            write(&self.log, self.story.of_lost_events(now, self.events_lost));
+        }
+    }
+
+    /// Sends and delivers all that waits.
+    fn flush(&mut self, now: Instant) -> io::Result<()> {
+        send(now, &mut self.devices.udp, &mut self.out, &mut self.story, &self.log);
+        while let Some(frame) = self.out.next_frame() {
+            let written = self.devices.tap.as_mut().map_or(Ok(()), |tap| tap.write(frame.bytes()));
+            self.out.recycle(frame);
+            if let Err(error) = written {
+                // A TAP that is down takes no frames, and that is no news.
+                self.out.count(Discard::KernelRefused);
+                if let (Trouble::Vanished, Some(tap)) = (trouble(&error), &self.devices.tap) {
+                    return Err(vanished(tap));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn serve_control(&mut self, now: Instant) {
+        let Some(control) = &mut self.devices.control else { return };
+        if self.ready.take(CONTROL) {
+            control.handle_ready(now, &mut |request| match request {
+                "status" => status::render(now, &self.about, &self.node, self.out.tally()),
+                _ => "peervpn: 'status' is all that can be asked\n".to_owned(),
+            });
+        }
+        control.handle_timeout(now);
+    }
+
+    /// Says goodbye, then takes the interface down in order.
+    fn stop(mut self) {
+        let now = self.clock.now();
+        self.log.info(format_args!("stopping"));
+        self.node.stop(now, &mut self.out);
+        self.tell(now);
+        send(now, &mut self.devices.udp, &mut self.out, &mut self.story, &self.log);
+        // `downcmd` finds the interface still there: the TAP is dropped after it.
+        match self.devices.helper.finish() {
+            Some(report) => tell_report(&self.log, &report),
+            None => self.log.warn(format_args!("the helper does not answer; downcmd may not have run")),
+        }
+        drop(self.devices.tap);
+    }
+}
+
+/// Sends all datagrams that wait; counts those the kernel does not take.
+fn send(now: Instant, udp: &mut Udp, out: &mut Outbox, story: &mut Story, log: &Logger) {
+    let mut refused = 0;
+    udp.send_batch(out, &mut |to, error| {
+        refused += 1;
+        if log.writes(LogLevel::Debug) {
+            write(log, story.of_unsent(now, to, error));
+        }
+    });
+    (0..refused).for_each(|_| out.count(Discard::KernelRefused));
+}
+
+fn write(log: &Logger, line: Option<Line>) {
+    if let Some(Line { level, text }) = line {
+        log.tell(level, format_args!("{text}"));
+    }
+}
+
+fn tell_report(log: &Logger, report: &Report) {
+    match report {
+        Report::HookDone { outcome: Outcome::Skipped, .. } => (),
+        _ if report.is_success() => log.info(format_args!("{report}")),
+        _ => log.warn(format_args!("{report}")),
+    }
+}
+
+fn vanished(tap: &Tap) -> io::Error {
+    io::Error::other(format!("the interface {} was removed; start again to have a new one", tap.name()))
+}
+
+// ---- sources ----
+
+const SIGNALS: Token = Token(0);
+const TAP: Token = Token(1);
+const UDP4: Token = Token(2);
+const UDP6: Token = Token(3);
+const NETWORK: Token = Token(4);
+const RESOLVER: Token = Token(5);
+const HELPER: Token = Token(6);
+const CONTROL: Token = Token(7);
+const SOURCES: usize = 8;
+
+fn watch_all(poll: &Poll, devices: &mut Devices) -> io::Result<()> {
+    let registry = poll.registry();
+    watch(registry, &devices.signals, SIGNALS)?;
+    devices.tap.iter().try_for_each(|tap| watch(registry, tap, TAP))?;
+    for (family, token) in [(Family::V4, UDP4), (Family::V6, UDP6)] {
+        devices.udp.socket(family).iter().try_for_each(|socket| watch(registry, *socket, token))?;
+    }
+    watch(registry, &devices.network, NETWORK)?;
+    registry.register(&mut devices.resolver, RESOLVER, Interest::READABLE)?;
+    registry.register(&mut devices.helper, HELPER, Interest::READABLE)?;
+    devices.control.iter_mut().try_for_each(|control| registry.register(control, CONTROL, Interest::READABLE))
+}
+
+/// A bit for each source that may have something.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Ready(u8);
+
+impl Ready {
+    fn set(&mut self, source: Token) {
+        self.0 |= 1 << source.0;
+    }
+
+    /// Whether it may have something; it counts as empty from now on.
+    fn take(&mut self, source: Token) -> bool {
+        let was = self.0 & (1 << source.0) != 0;
+        self.0 &= !(1 << source.0);
+        was
+    }
+
+    /// Whether there was more than a batch.
+    fn put(&mut self, source: Token, more: bool) {
+        if more {
+            self.set(source);
+        }
+    }
+
+    fn any(self) -> bool {
+        self.0 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_ready_until_it_is_taken() {
+        let mut ready = Ready::default();
+        assert!(!ready.any() && !ready.take(TAP));
+        ready.set(TAP);
+        ready.set(CONTROL);
+        assert!(ready.take(TAP) && !ready.take(TAP) && ready.any());
+        ready.put(UDP6, false);
+        assert!(ready.take(CONTROL) && !ready.any());
+        ready.put(UDP6, true);
+        assert!(ready.take(UDP6));
+    }
+}

@@ -14,6 +14,7 @@ use crate::base::time::{Instant, earliest};
 use crate::crypto::random::Random;
 use crate::lan::neighbours::Neighbours;
 use crate::lan::switch::{Destination, Learned, Switch};
+use crate::mesh::hosts::HostEntry;
 use crate::mesh::peers::Member;
 use crate::mesh::{Mesh, Opened, Relayed};
 use crate::wire::envelope::Kind;
@@ -207,6 +208,11 @@ impl Node {
     /// All nodes known, with or without a session.
     pub fn members(&self) -> impl Iterator<Item = (PeerKey, &Member)> + '_ {
         self.mesh.members()
+    }
+
+    /// The initial peers, in the order of the configuration.
+    pub fn hosts(&self) -> impl Iterator<Item = (HostId, &HostEntry)> + '_ {
+        self.mesh.hosts()
     }
 
     fn member(&self, key: PeerKey) -> Option<&Member> {

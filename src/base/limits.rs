@@ -201,3 +201,8 @@ pub const MOVES: u8 = 3;
 pub const MOVES_REST: Duration = Duration::from_secs(10);
 /// A neighbour binding not seen for this long is forgotten.
 pub const NEIGHBOUR_LIFE: Duration = Duration::from_secs(60);
+
+// ---- the host's network ----
+
+/// Links, addresses and routes change in bursts: the node hears of a change this long after its first sign.
+pub const NETWORK_SETTLES: Duration = Duration::from_millis(300);

@@ -83,7 +83,7 @@ pub const OPTIONS: &[Row] = &[
     off_yet("enablelandiscovery").help("find peers on the local network"),
     off_yet("enableportmap").help("ask the NAT for a mapping"),
     row("keyfile", "PATH", "", |d, v| some(&mut d.keyfile, value::path(v)))
-        .help("the node's identity; made if missing; else new at each start"),
+        .help("the node's identity; made if missing; else new at each boot"),
     unset_yet("statefile", "PATH").help("endpoints known to work"),
     unset_yet("allow", "NODE-ID ...").help("only these nodes may be peers"),
     unset_yet("deny", "NODE-ID ...").help("these nodes may not be peers"),

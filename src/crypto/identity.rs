@@ -229,6 +229,12 @@ pub fn cache_tag(name: &NetworkName, psk: &Secret) -> [u8; 32] {
     sha256(&[b"peervpn psk cache\0", name, b"\0", psk.expose().as_bytes()])
 }
 
+/// Under what name the key of a node without a key file may be kept. `instance` tells the nodes of one network on
+/// one machine apart.
+pub fn node_tag(name: &NetworkName, instance: &str) -> [u8; 32] {
+    sha256(&[b"peervpn node key cache\0", name.as_str().as_bytes(), b"\0", instance.as_bytes()])
+}
+
 /// The secrets of a network, one for each purpose. Another purpose gets another field and another label in
 /// [`NetworkKeys::derive`]: the beacon key and the RETRY key (PROTOCOL.md) have their place here.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -374,6 +380,9 @@ mod tests {
             NetworkKeys::derive(&[1; 32], &name("A")).handshake,
             NetworkKeys::derive(&[1; 32], &name("B")).handshake,
             NetworkKeys::derive(&[2; 32], &name("A")).handshake,
+            node_tag(&name("A"), "peervpn0"),
+            node_tag(&name("A"), "peervpn1"),
+            node_tag(&name("B"), "peervpn0"),
             cache_tag(&name("A"), &one),
             cache_tag(&name("B"), &one),
             cache_tag(&name("A"), &other),

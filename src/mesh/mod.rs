@@ -29,7 +29,7 @@ use crate::base::time::{Bucket, Duration, Instant, earliest};
 use crate::crypto::identity::{Identity, NetworkKeys, short_id};
 use crate::crypto::random::Random;
 use crate::mesh::handshakes::{Answers, Origin};
-use crate::mesh::hosts::Hosts;
+use crate::mesh::hosts::{HostEntry, Hosts};
 use crate::mesh::indexes::Indexes;
 use crate::mesh::peers::{Member, Peers};
 use crate::mesh::relay::Circuits;
@@ -128,6 +128,11 @@ impl Mesh {
     /// All nodes known.
     pub fn members(&self) -> impl Iterator<Item = (PeerKey, &Member)> + '_ {
         self.peers.iter()
+    }
+
+    /// The initial peers, in the order of the configuration.
+    pub fn hosts(&self) -> impl Iterator<Item = (HostId, &HostEntry)> + '_ {
+        self.hosts.iter()
     }
 
     /// The way to a peer, as people see it.

@@ -45,6 +45,7 @@ pub struct Control {
     events: Events,
     clients: [Option<Client>; CLIENTS],
     owner: libc::uid_t,
+    path: PathBuf,
     _lock: File,
 }
 
@@ -69,7 +70,12 @@ impl Control {
             .map_err(failed)?;
         let events = Events::with_capacity(1 + CLIENTS);
         let clients = [const { None }; CLIENTS];
-        Ok(Control { listener, poll, events, clients, owner: effective_user(), _lock: lock })
+        Ok(Control { listener, poll, events, clients, owner: effective_user(), path, _lock: lock })
+    }
+
+    /// Where the socket is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Takes new clients in and serves all that can go on; `answer` turns a request into text.

@@ -1,4 +1,5 @@
-//! Files: the configuration, the pre-shared key, the node's key, the cache of the stretched passphrase.
+//! Files: the configuration, the pre-shared key, the node's key, and the cache of keys that lasts until the next
+//! boot.
 //!
 //! The rules. What others can read is no secret: a key file with such a mode is refused, a configuration
 //! is reported (S16). What is read is bounded. What is written is written beside its place, synced and
@@ -20,7 +21,7 @@ use zeroize::Zeroizing;
 pub const CONFIGURATION_MAX: usize = 1 << 20;
 /// The longest file with a key in it, in bytes.
 const SECRET_MAX: usize = 4096;
-/// Length of a node's secret key and of a stretched passphrase, in bytes.
+/// Length of a node's secret key and of what is kept in the cache, in bytes.
 const KEY: usize = 32;
 /// Mode bits that let anybody but the owner in.
 const OTHERS: u32 = 0o077;
@@ -106,18 +107,19 @@ pub fn create_key(path: &Path, key: &[u8; KEY]) -> io::Result<()> {
         .map_err(|error| because(format!("cannot store the node's key in {}", path.display()), error))
 }
 
-/// The stretched passphrase of the network with this tag, if it is in the cache and nobody else can
+/// The key that was kept under this tag since the last boot, if it is in the cache and nobody else can
 /// have put it there or read it. Anything wrong with it is the same as nothing there.
-pub fn load_stretched(tag: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
-    load_stretched_in(&cache_directory(), tag)
+pub fn load_cached(tag: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
+    load_cached_in(&cache_directory(), tag)
 }
 
-/// Keeps a stretched passphrase until the next boot, because stretching costs seconds on a small router.
+/// Keeps a key until the next boot: a stretched passphrase, because stretching costs seconds on a small router,
+/// or the key of a node that has no key file.
 ///
 /// # Errors
 /// A sentence for a notice; the program works without.
-pub fn store_stretched(tag: &[u8], key: &[u8; KEY]) -> io::Result<()> {
-    store_stretched_in(&cache_directory(), tag, key)
+pub fn store_cached(tag: &[u8], key: &[u8; KEY]) -> io::Result<()> {
+    store_cached_in(&cache_directory(), tag, key)
 }
 
 /// `/run/peervpn`, or `/var/run/peervpn` on systems without `/run`.
@@ -130,7 +132,7 @@ fn cache_directory() -> PathBuf {
     runtime_directory().join("cache")
 }
 
-fn load_stretched_in(directory: &Path, tag: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
+fn load_cached_in(directory: &Path, tag: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
     check_private(directory).ok()?;
     let (file, meta) = open_regular(&directory.join(hex(tag)), libc::O_NOFOLLOW).ok()?;
     if meta.uid() != effective_user() || meta.mode() & OTHERS != 0 {
@@ -141,15 +143,13 @@ fn load_stretched_in(directory: &Path, tag: &[u8]) -> Option<Zeroizing<[u8; KEY]
     Some(Zeroizing::new(key))
 }
 
-fn store_stretched_in(directory: &Path, tag: &[u8], key: &[u8; KEY]) -> io::Result<()> {
+fn store_cached_in(directory: &Path, tag: &[u8], key: &[u8; KEY]) -> io::Result<()> {
     let path = directory.join(hex(tag));
     make_directory(directory.parent().unwrap_or(directory), 0o755)
         .and_then(|()| make_directory(directory, 0o700))
         .and_then(|()| check_private(directory))
         .and_then(|()| write_whole(&path, key, Existing::Replace))
-        .map_err(|error| {
-            because(format!("cannot keep the stretched passphrase in {}", path.display()), error)
-        })
+        .map_err(|error| because(format!("cannot keep a key in {}", path.display()), error))
 }
 
 /// Refuses a directory that somebody else owns or can write to: what is in it could be theirs.
@@ -321,14 +321,15 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(super) fn effective_user() -> libc::uid_t {
+/// The number of the user whose rights the process has; 0 is root.
+pub fn effective_user() -> libc::uid_t {
     // SAFETY: no memory is involved.
     unsafe { libc::geteuid() }
 }
 
 /// The kernel's error with what was being done in front of it.
 pub(super) fn because(what: impl Display, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
+    io::Error::new(error.kind(), format!("{what}: {}", super::words(&error)))
 }
 
 #[cfg(test)]
@@ -520,11 +521,11 @@ pub(super) mod tests {
     fn the_cache_gives_back_what_was_kept() {
         let place = Scratch::new();
         let cache = place.path().join("run").join("cache");
-        assert!(load_stretched_in(&cache, b"tag").is_none());
-        store_stretched_in(&cache, b"tag", &SOME_KEY).unwrap();
-        store_stretched_in(&cache, b"tag", &[7; KEY]).unwrap();
-        assert_eq!(*load_stretched_in(&cache, b"tag").unwrap(), [7; KEY]);
-        assert!(load_stretched_in(&cache, b"other").is_none());
+        assert!(load_cached_in(&cache, b"tag").is_none());
+        store_cached_in(&cache, b"tag", &SOME_KEY).unwrap();
+        store_cached_in(&cache, b"tag", &[7; KEY]).unwrap();
+        assert_eq!(*load_cached_in(&cache, b"tag").unwrap(), [7; KEY]);
+        assert!(load_cached_in(&cache, b"other").is_none());
         assert_eq!(cache.metadata().unwrap().mode() & 0o7777, 0o700);
         assert_eq!(cache.join("746167").metadata().unwrap().mode() & 0o7777, 0o600);
     }
@@ -534,9 +535,9 @@ pub(super) mod tests {
         // S16: a link, a wrong mode, a wrong length, an open directory, a foreign owner.
         let place = Scratch::new();
         let cache = place.path().join("run").join("cache");
-        store_stretched_in(&cache, b"t", &SOME_KEY).unwrap();
+        store_cached_in(&cache, b"t", &SOME_KEY).unwrap();
         let entry = cache.join("74");
-        let there = || load_stretched_in(&cache, b"t").is_some();
+        let there = || load_cached_in(&cache, b"t").is_some();
         assert!(there());
 
         set_permissions(&entry, Permissions::from_mode(0o640)).unwrap();
@@ -551,7 +552,7 @@ pub(super) mod tests {
 
         set_permissions(&cache, Permissions::from_mode(0o770)).unwrap();
         assert!(!there());
-        assert!(store_stretched_in(&cache, b"t", &SOME_KEY).is_err());
+        assert!(store_cached_in(&cache, b"t", &SOME_KEY).is_err());
         set_permissions(&cache, Permissions::from_mode(0o700)).unwrap();
         assert!(there());
 
@@ -559,7 +560,7 @@ pub(super) mod tests {
         symlink("real", &entry).unwrap();
         assert!(!there());
         // Replacing puts a file in the link's place and does not write through it.
-        store_stretched_in(&cache, b"t", &SOME_KEY).unwrap();
+        store_cached_in(&cache, b"t", &SOME_KEY).unwrap();
         assert_eq!(std::fs::read(cache.join("real")).unwrap(), [1; KEY]);
         assert!(there());
 

@@ -19,6 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -49,6 +50,8 @@ pub struct Plan {
     pub environment: Vec<(&'static str, String)>,
     /// How long each may run, usually [`HOOK_LIMIT`].
     pub limit: Duration,
+    /// The control socket, to be removed when the daemon ends in order; it has no right to by then.
+    pub socket: Option<PathBuf>,
 }
 
 /// Which of the two commands.
@@ -283,7 +286,14 @@ impl Work {
     fn handle(&mut self, [what, high, low]: [u8; REQUEST]) -> Option<Report> {
         match what {
             RUN_UP => Some(Report::HookDone { which: Which::Up, outcome: self.come_up() }),
-            RUN_DOWN => Some(Report::HookDone { which: Which::Down, outcome: self.go_down() }),
+            RUN_DOWN => {
+                let outcome = self.go_down();
+                // The daemon still holds the name, so nobody else's socket can be there yet.
+                if let Some(socket) = self.plan.socket.take() {
+                    let _ = std::fs::remove_file(socket);
+                }
+                Some(Report::HookDone { which: Which::Down, outcome })
+            }
             SET_MTU => {
                 let done = self.set_mtu(u16::from_be_bytes([high, low]));
                 Some(Report::MtuDone(done.map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))))
@@ -405,6 +415,7 @@ mod tests {
             down,
             environment: vec![("NODE_ID", "00ff".into()), ("NETWORK", "HOME".into())],
             limit: Duration::from_secs(20),
+            socket: None,
         }
     }
 

@@ -49,25 +49,26 @@ impl Logger {
 
     /// What ends the program or loses data.
     pub fn error(&self, message: fmt::Arguments<'_>) {
-        self.write(LogLevel::Error, message);
+        self.tell(LogLevel::Error, message);
     }
 
     /// What a person should look at.
     pub fn warn(&self, message: fmt::Arguments<'_>) {
-        self.write(LogLevel::Warn, message);
+        self.tell(LogLevel::Warn, message);
     }
 
     /// The story.
     pub fn info(&self, message: fmt::Arguments<'_>) {
-        self.write(LogLevel::Info, message);
+        self.tell(LogLevel::Info, message);
     }
 
     /// Enough to solve a problem from afar.
     pub fn debug(&self, message: fmt::Arguments<'_>) {
-        self.write(LogLevel::Debug, message);
+        self.tell(LogLevel::Debug, message);
     }
 
-    fn write(&self, level: LogLevel, message: fmt::Arguments<'_>) {
+    /// A message of that level.
+    pub fn tell(&self, level: LogLevel, message: fmt::Arguments<'_>) {
         if self.writes(level) {
             let line = line(self.reader, level, message);
             // A log that nobody takes any more must not stop the VPN: the error has no other place to go.

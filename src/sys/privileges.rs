@@ -212,7 +212,11 @@ pub fn keep_rights() -> io::Result<()> {
 /// # Errors
 /// The kernel's.
 pub fn forbid_core_dumps() -> io::Result<()> {
-    set(libc::PR_SET_DUMPABLE, 0).map_err(|error| because("cannot forbid core dumps", error))
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure lives through the call, which reads it.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })
+        .and_then(|()| set(libc::PR_SET_DUMPABLE, 0))
+        .map_err(|error| because("cannot forbid core dumps", error))
 }
 
 fn change_root(root: &File) -> io::Result<()> {

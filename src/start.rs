@@ -1,0 +1,184 @@
+//! The start: from settings to a daemon that runs without rights. Each step is a line of [`run`], in the order
+//! that the rights, and the secrets in memory, ask for.
+//!
+//! What can fail for a wrong setting is looked up first, so that nothing is half set up then. The children are
+//! forked when they can be given all they need and before the loop has any state; what they inherit of the
+//! secrets is wiped or belongs to root alone (S16). Rights are dropped last (S23).
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::IpAddr;
+
+use crate::base::ids::{Mac, ShortId};
+use crate::base::limits::MTU_AUTO;
+use crate::base::settings::{InterfaceName, Secret, Settings};
+use crate::crypto::identity::{Identity, short_id};
+use crate::daemon::{Daemon, Devices};
+use crate::node::Node;
+use crate::secrets::{self, Secrets};
+use crate::status::About;
+use crate::story::Story;
+use crate::sys::clock::{Clock, entropy};
+use crate::sys::control::Control;
+use crate::sys::events::Events;
+use crate::sys::files::effective_user;
+use crate::sys::helper::{HOOK_LIMIT, Helper, Plan};
+use crate::sys::log::Logger;
+use crate::sys::netlink::{Link, Netlink};
+use crate::sys::privileges;
+use crate::sys::resolver::Resolver;
+use crate::sys::signals::Signals;
+use crate::sys::tap::Tap;
+use crate::sys::udp::{Listen, Udp};
+
+use zeroize::Zeroize;
+
+/// Starts a node and runs it until it is told to stop.
+///
+/// # Errors
+/// A sentence on what failed and what can be done about it.
+pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
+    need_root(&settings)?;
+    let clock = Clock::new()?;
+    let rights = settings.privileges.as_ref().map(privileges::prepare).transpose()?;
+    let network_key = secrets::network_secret(&settings, &log)?;
+    // It has served, and is wiped by this.
+    settings.psk = Secret::new(String::new());
+
+    let signals = Signals::install()?;
+    let tap = settings.tunneling.then(|| Tap::open(&settings.interface)).transpose()?;
+    let name = tap.as_ref().map(Tap::name);
+    let instance = name.unwrap_or(settings.network.as_str());
+    let control = open_control(instance, &log)?;
+    let node_key = secrets::node_secret(&settings, control.is_some().then_some(instance), &log)?;
+    let mut secrets = Secrets { network: *network_key, node: *node_key };
+    drop((network_key, node_key));
+    let short = short_id(&Identity::from_secret(secrets.node).id());
+    let link = tap.as_ref().map(|tap| set_up(tap, &settings, short)).transpose()?;
+    let udp = open_sockets(&settings, &log)?;
+    let network = Events::open(link.as_ref())?;
+    let about = About::new(&settings, name, udp.port(), clock.now());
+    log.info(format_args!(
+        "node {short} of network {}: interface {}, UDP port {}",
+        settings.network.as_str(),
+        name.unwrap_or("none"),
+        udp.port()
+    ));
+
+    let mut helper = Helper::spawn(plan(&settings, short, name, control.as_ref()))?;
+    let resolver = Resolver::spawn(&settings.initpeers, rights.as_ref(), || secrets.zeroize())?;
+    if tap.is_some() {
+        // It runs beside us: a command that waits for the tunnel must not keep the tunnel waiting.
+        helper.announce_up()?;
+    } else if settings.upcmd.is_some() || settings.downcmd.is_some() {
+        log.info(format_args!("upcmd and downcmd are not run without an interface (enabletunneling is no)"));
+    }
+    let seed = entropy()?;
+    match &rights {
+        Some(rights) => rights.drop_rights()?,
+        None => privileges::keep_rights()?,
+    }
+
+    let node = Node::new(&settings, secrets.network, secrets.node, seed, clock.now());
+    drop(secrets);
+    let story = Story::new(&settings.initpeers);
+    let devices = Devices { tap, udp, network, signals, helper, resolver, control };
+    Daemon::new(clock, log, about, story, node, devices)?.run()
+}
+
+/// Who is to give up root's rights must have them.
+fn need_root(settings: &Settings) -> io::Result<()> {
+    match &settings.privileges {
+        Some(privileges) if effective_user() != 0 => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "peervpn needs root to start, and becomes user '{}' once it has: try sudo (or set enableprivdrop \
+                 no and give the program CAP_NET_ADMIN)",
+                privileges.user
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Sets the interface up as configured.
+fn set_up(tap: &Tap, settings: &Settings, short: ShortId) -> io::Result<Link> {
+    let mut netlink = Netlink::open()?;
+    let gone = || io::Error::other(format!("the interface {} went away at once", tap.name()));
+    let link = netlink.link(tap.name())?.ok_or_else(gone)?;
+    netlink.set_mac(&link, settings.mac.unwrap_or_else(|| mac_of(short)))?;
+    netlink.set_mtu(&link, settings.mtu.map_or(MTU_AUTO, usize::from).try_into().unwrap_or(u16::MAX))?;
+    if let Some((address, prefix)) = settings.ifconfig4 {
+        netlink.add_address(&link, IpAddr::V4(address), prefix)?;
+    }
+    if let Some((address, prefix)) = settings.ifconfig6 {
+        netlink.add_address(&link, IpAddr::V6(address), prefix).map_err(explain_ipv6)?;
+    }
+    netlink.set_up(&link)?;
+    Ok(link)
+}
+
+fn explain_ipv6(error: io::Error) -> io::Error {
+    let hint = "is IPv6 switched off on this host? see net.ipv6.conf.all.disable_ipv6, or remove ifconfig6";
+    io::Error::new(error.kind(), format!("{error} ({hint})"))
+}
+
+/// A node's MAC address: locally administered, and the same wherever the node's key is the same.
+fn mac_of(ShortId([a, b, c, d, e, f, _, _]): ShortId) -> Mac {
+    const GROUP: u8 = 1;
+    const LOCAL: u8 = 2;
+    Mac([a & !GROUP | LOCAL, b, c, d, e, f])
+}
+
+fn open_sockets(settings: &Settings, log: &Logger) -> io::Result<Udp> {
+    let udp = Udp::open(&Listen::from(settings))?;
+    if let Some(family) = udp.missing() {
+        log.info(format_args!("this kernel has no {}; going on without", family.name()));
+    }
+    Ok(udp)
+}
+
+/// A node that cannot be asked for its status is still a node; two of one name are not.
+fn open_control(name: &str, log: &Logger) -> io::Result<Option<Control>> {
+    match Control::open(name) {
+        Ok(control) => Ok(Some(control)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+        Err(error) => {
+            log.warn(format_args!("{error}; 'peervpn status' will find nobody"));
+            Ok(None)
+        }
+    }
+}
+
+fn plan(settings: &Settings, short: ShortId, interface: Option<&str>, control: Option<&Control>) -> Plan {
+    Plan {
+        interface: interface.and_then(InterfaceName::new),
+        up: settings.upcmd.clone(),
+        down: settings.downcmd.clone(),
+        environment: vec![("NODE_ID", short.to_string()), ("NETWORK", settings.network.as_str().to_owned())],
+        limit: HOOK_LIMIT,
+        socket: control.map(|control| control.path().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mac_address_belongs_to_a_station_and_to_nobody_else() {
+        for (first, made) in [(0x00, 0x02), (0x01, 0x02), (0xff, 0xfe), (0xfd, 0xfe), (0x1a, 0x1a)] {
+            let mac = mac_of(ShortId([first, 1, 2, 3, 4, 5, 6, 7]));
+            assert_eq!(mac, Mac([made, 1, 2, 3, 4, 5]));
+            assert!(mac.is_station());
+            assert_eq!(mac.0[0] & 2, 2, "locally administered (IEEE 802, 8.4)");
+        }
+    }
+
+    #[test]
+    fn the_same_key_gives_the_same_mac_address() {
+        let of = |key| mac_of(short_id(&Identity::from_secret([key; 32]).id()));
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+    }
+}

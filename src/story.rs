@@ -1,0 +1,279 @@
+//! What happens, told in sentences for the log.
+//!
+//! Knows what was told before: who can make something happen again and again must not fill a router's log
+//! with it, so such a thing is told once in [`PAUSE`], with the number of those left out. A host name that
+//! cannot be resolved is told when that begins and when it ends. No input and output here, no secrets (S16).
+#![forbid(unsafe_code)]
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+
+use crate::base::event::{Event, Parting, Way};
+use crate::base::ids::HostId;
+use crate::base::settings::{Host, LogLevel};
+use crate::base::time::{Duration, Instant};
+
+/// What others can cause at will is told so often at most.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// A line for the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// How important it is.
+    pub level: LogLevel,
+    /// The sentence, without a newline.
+    pub text: String,
+}
+
+/// What was told so far.
+#[derive(Debug)]
+pub struct Story {
+    hosts: Vec<(Host, Standing)>,
+    refused: Pause,
+    moved: Pause,
+    lost: Pause,
+    unsent: Pause,
+}
+
+/// What was last told of an initial peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    Fine,
+    Unresolved,
+    Ourselves,
+}
+
+impl Story {
+    /// Nothing told yet. `hosts` are the initial peers.
+    pub fn new(hosts: &[Host]) -> Story {
+        Story {
+            hosts: hosts.iter().map(|host| (host.clone(), Standing::Fine)).collect(),
+            refused: Pause::default(),
+            moved: Pause::default(),
+            lost: Pause::default(),
+            unsent: Pause::default(),
+        }
+    }
+
+    /// The sentence for an event; none when there is nothing to tell, or when it was told just now.
+    pub fn of_event(&mut self, now: Instant, event: &Event) -> Option<Line> {
+        match *event {
+            Event::PeerUp { peer, way } => {
+                line(LogLevel::Info, format!("peer {peer} joined, {}", words(way)))
+            }
+            Event::PeerDown { peer, why } => {
+                line(LogLevel::Info, format!("peer {peer} left ({})", reason(why)))
+            }
+            Event::WayChanged { peer, way } => {
+                line(LogLevel::Info, format!("peer {peer} now {}", words(way)))
+            }
+            Event::Rekeyed { peer } => line(LogLevel::Debug, format!("peer {peer} has a new key")),
+            Event::HandshakeRefused { from, why } => self
+                .refused
+                .tell(now, LogLevel::Warn, || format!("handshake with {from} refused: {}", why.label())),
+            Event::MacMoved { mac, to } => {
+                self.moved.tell(now, LogLevel::Info, || format!("station {mac} moved to peer {to}"))
+            }
+            Event::HostIsUs(host) => self.turn(host, Standing::Ourselves, |host| {
+                (LogLevel::Info, format!("initial peer {host} is this node itself"))
+            }),
+            // Told by its answer.
+            Event::Resolve(_) => None,
+        }
+    }
+
+    /// The sentence for the resolver's answer: how many addresses it found, or why none.
+    pub fn of_answer(&mut self, host: HostId, found: Result<usize, &str>) -> Option<Line> {
+        match (found, self.standing(host)?) {
+            (Ok(_), Standing::Unresolved) => self
+                .turn(host, Standing::Fine, |host| (LogLevel::Info, format!("{} resolves again", host.name))),
+            (Ok(_), _) => None,
+            (Err(why), before) => {
+                let level = if before == Standing::Unresolved { LogLevel::Debug } else { LogLevel::Warn };
+                let place = self.hosts.get_mut(usize::from(host.0))?;
+                place.1 = Standing::Unresolved;
+                line(level, format!("cannot resolve {}: {why}; trying again", place.0.name))
+            }
+        }
+    }
+
+    /// The sentence for a datagram that the kernel did not take.
+    pub fn of_unsent(&mut self, now: Instant, to: SocketAddr, why: &dyn Display) -> Option<Line> {
+        self.unsent.tell(now, LogLevel::Debug, || format!("cannot send to {to}: {why}"))
+    }
+
+    /// The sentence for events that found the queue full.
+    pub fn of_lost_events(&mut self, now: Instant, all: u64) -> Option<Line> {
+        self.lost.tell(now, LogLevel::Warn, || {
+            format!("too much happens at once: {all} events since the start were not told")
+        })
+    }
+
+    fn standing(&self, host: HostId) -> Option<Standing> {
+        self.hosts.get(usize::from(host.0)).map(|place| place.1)
+    }
+
+    /// Notes a host's new standing; tells it when it is new.
+    fn turn(
+        &mut self,
+        host: HostId,
+        standing: Standing,
+        sentence: impl FnOnce(&Host) -> (LogLevel, String),
+    ) -> Option<Line> {
+        let place = self.hosts.get_mut(usize::from(host.0))?;
+        if std::mem::replace(&mut place.1, standing) == standing {
+            return None;
+        }
+        let (level, text) = sentence(&place.0);
+        line(level, text)
+    }
+}
+
+fn line(level: LogLevel, text: String) -> Option<Line> {
+    Some(Line { level, text })
+}
+
+fn words(way: Way) -> String {
+    match way {
+        Way::Direct(address) => format!("direct {address}"),
+        Way::Relayed(relay) => format!("relayed by {relay}"),
+    }
+}
+
+fn reason(why: Parting) -> &'static str {
+    match why {
+        Parting::Goodbye => "said goodbye",
+        Parting::Silent => "silent for too long",
+        Parting::Expired => "its key ended without a new one",
+        Parting::Evicted => "room was needed for another",
+    }
+}
+
+/// One kind of thing that may come too often.
+#[derive(Clone, Copy, Default, Debug)]
+struct Pause {
+    told: Option<Instant>,
+    left_out: u64,
+}
+
+impl Pause {
+    fn tell(&mut self, now: Instant, level: LogLevel, sentence: impl FnOnce() -> String) -> Option<Line> {
+        if self.told.is_some_and(|told| now.since(told) < PAUSE) {
+            self.left_out += 1;
+            return None;
+        }
+        self.told = Some(now);
+        let mut text = sentence();
+        match std::mem::take(&mut self.left_out) {
+            0 => (),
+            left_out => text.push_str(&format!(" (and {left_out} more like it before)")),
+        }
+        line(level, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::discard::Discard;
+    use crate::base::ids::{Mac, ShortId};
+
+    const PEER: ShortId = ShortId([0x1a, 0x2b, 0x3c, 0x4d, 0x5e, 0x6f, 0x70, 0x81]);
+    const RELAY: ShortId = ShortId([0x99; 8]);
+
+    fn address() -> SocketAddr {
+        "203.0.113.10:7000".parse().unwrap()
+    }
+
+    fn story() -> Story {
+        let host = |name: &str| Host { name: name.into(), port: 7000 };
+        Story::new(&[host("vps.example.org"), host("2001:db8::1")])
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn text(told: Option<Line>) -> String {
+        told.map_or("nothing".into(), |line| line.text)
+    }
+
+    #[test]
+    fn each_event_has_a_sentence() {
+        let direct = Way::Direct(address());
+        for (event, level, sentence) in [
+            (
+                Event::PeerUp { peer: PEER, way: direct },
+                LogLevel::Info,
+                "peer 1a2b3c4d5e6f7081 joined, direct 203.0.113.10:7000",
+            ),
+            (
+                Event::WayChanged { peer: PEER, way: Way::Relayed(RELAY) },
+                LogLevel::Info,
+                "peer 1a2b3c4d5e6f7081 now relayed by 9999999999999999",
+            ),
+            (
+                Event::PeerDown { peer: PEER, why: Parting::Goodbye },
+                LogLevel::Info,
+                "peer 1a2b3c4d5e6f7081 left (said goodbye)",
+            ),
+            (Event::Rekeyed { peer: PEER }, LogLevel::Debug, "peer 1a2b3c4d5e6f7081 has a new key"),
+            (
+                Event::HandshakeRefused { from: address(), why: Discard::BadKey },
+                LogLevel::Warn,
+                "handshake with 203.0.113.10:7000 refused: bad public key",
+            ),
+            (
+                Event::MacMoved { mac: Mac([2, 0, 0, 0, 0, 1]), to: PEER },
+                LogLevel::Info,
+                "station 02:00:00:00:00:01 moved to peer 1a2b3c4d5e6f7081",
+            ),
+            (
+                Event::HostIsUs(HostId(1)),
+                LogLevel::Info,
+                "initial peer [2001:db8::1]:7000 is this node itself",
+            ),
+        ] {
+            let told = story().of_event(at(0), &event).unwrap();
+            assert_eq!((told.level, told.text.as_str()), (level, sentence));
+        }
+        assert_eq!(story().of_event(at(0), &Event::Resolve(HostId(0))), None);
+        assert_eq!(story().of_event(at(0), &Event::HostIsUs(HostId(9))), None);
+    }
+
+    #[test]
+    fn what_strangers_repeat_is_told_once_in_a_while_with_its_number() {
+        let mut story = story();
+        let knock = Event::HandshakeRefused { from: address(), why: Discard::BadKey };
+        assert!(story.of_event(at(0), &knock).is_some());
+        for second in 1..10 {
+            assert_eq!(story.of_event(at(second), &knock), None);
+        }
+        // Another kind is not held back by it.
+        assert!(story.of_unsent(at(9), address(), &"no route").is_some());
+        assert!(text(story.of_event(at(10), &knock)).ends_with("bad public key (and 9 more like it before)"));
+        assert!(text(story.of_event(at(20), &knock)).ends_with("bad public key"));
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_told_when_it_begins_and_when_it_ends() {
+        let mut story = story();
+        let (first, second) = (HostId(0), HostId(1));
+        assert_eq!(story.of_answer(first, Ok(2)), None);
+        let told = story.of_answer(first, Err("no such name")).unwrap();
+        assert_eq!(told.level, LogLevel::Warn);
+        assert_eq!(told.text, "cannot resolve vps.example.org: no such name; trying again");
+        assert_eq!(story.of_answer(first, Err("no such name")).unwrap().level, LogLevel::Debug);
+        assert_eq!(story.of_answer(second, Err("no such name")).unwrap().level, LogLevel::Warn);
+        assert_eq!(text(story.of_answer(first, Ok(1))), "vps.example.org resolves again");
+        assert_eq!(story.of_answer(first, Ok(1)), None);
+        assert_eq!(story.of_answer(HostId(7), Ok(1)), None);
+    }
+
+    #[test]
+    fn an_initial_peer_that_is_ourselves_is_told_once() {
+        let mut story = story();
+        assert!(story.of_event(at(0), &Event::HostIsUs(HostId(0))).is_some());
+        assert_eq!(story.of_event(at(300), &Event::HostIsUs(HostId(0))), None);
+    }
+}
