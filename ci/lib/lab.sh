@@ -9,6 +9,7 @@
 #   on HOST COMMAND…              runs a command there, in /
 #   box HOST WAN [fully-random]   makes a host a NAT and firewall, as providers and home routers have them
 #   start HOST FILE               peervpn FILE there, in the background; its words go to DIRECTORY/HOST.log
+#   is_running HOST               whether its daemon lives
 #   halt HOST [SIGNAL]            ends it and waits; the exit code is its own
 #   lab_close                     ends what was started, by process id, and removes what was made
 
@@ -134,6 +135,14 @@ halt() {
     kill -"${2-TERM}" "$pid"
     forget "$1.daemon"
     wait "$pid" 2>/dev/null
+}
+
+is_running() { is_alive "$1.daemon"; }
+
+# Whether a process in the book lives: a zombie, whose end nobody has asked for yet, does not.
+is_alive() {
+    local pid
+    pid=$(pid_of "$1") && [[ $(sed 's/.*) \(.\).*/\1/' "/proc/$pid/stat" 2>/dev/null) =~ [^Z] ]]
 }
 
 # ---- the book of processes: process id, start time (a number is reused, a pair is not), what it is ----

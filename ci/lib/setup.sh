@@ -13,27 +13,34 @@ need_root() {
 
 # Tries on a throw-away namespace what the laboratory is made of.
 need_kernel() {
-    local scratch="pvprobe-$$" wrong=''
     if [[ ! -e /dev/net/tun ]]; then
         modprobe tun 2>/dev/null || true
         [[ -e /dev/net/tun ]] || die "there is no /dev/net/tun, so no TAP device can be made." \
             "Load the kernel's tun module (modprobe tun); in a container, give it the device" \
             "(docker run --privileged, or --device /dev/net/tun --cap-add NET_ADMIN --cap-add SYS_ADMIN)."
     fi
-    ip netns add "$scratch" 2>/dev/null || die "the kernel refuses to make a network namespace." \
+    local scratch="pvprobe-$$" said
+    said=$(ip netns add "$scratch" 2>&1) || die "no network namespace can be made: $said" \
         "In a container this needs --privileged; else a kernel with CONFIG_NET_NS."
-    if ! ip -n "$scratch" link add probe0 type veth peer name probe1 2>/dev/null; then
-        wrong="virtual Ethernet cables (CONFIG_VETH)"
-    elif ! ip -n "$scratch" link add probe2 type bridge 2>/dev/null; then
-        wrong="bridges (CONFIG_BRIDGE)"
-    elif ! ip -n "$scratch" tuntap add dev probe3 mode tap 2>/dev/null; then
-        wrong="TAP devices (CONFIG_TUN), although /dev/net/tun is there"
-    elif ! ip netns exec "$scratch" nft -f - 2>/dev/null <<<'table inet probe {
-            chain out { type nat hook postrouting priority 100; masquerade fully-random; }; }'; then
-        wrong="nftables with NAT (CONFIG_NF_TABLES_INET, CONFIG_NFT_MASQ)"
-    fi
+    kernel_can "virtual Ethernet cables (CONFIG_VETH)" \
+        ip link add probe0 type veth peer name probe1
+    kernel_can "bridges (CONFIG_BRIDGE)" \
+        ip link add probe2 type bridge
+    kernel_can "TAP devices (CONFIG_TUN), although /dev/net/tun is there" \
+        ip tuntap add dev probe3 mode tap
+    kernel_can "nftables with NAT (CONFIG_NF_TABLES_INET, CONFIG_NFT_MASQ)" \
+        nft 'add table inet probe; add chain inet probe out { type nat hook postrouting priority 100; };
+            add rule inet probe out masquerade fully-random'
     ip netns del "$scratch"
-    [[ -z $wrong ]] || die "the kernel cannot do $wrong, which this needs."
+}
+
+# Only in need_kernel: tries a command in its namespace.
+kernel_can() {
+    local what=$1
+    shift
+    said=$(ip netns exec "$scratch" "$@" 2>&1) && return
+    ip netns del "$scratch"
+    die "this machine cannot do $what, which is needed here. It says:" "$said"
 }
 
 # need_programs NAME…: installs the packages of those that are missing.
@@ -89,10 +96,11 @@ apt_get() {
 # there already, rustup's or the distribution's; else one from the distribution.
 need_rust() {
     local want=$1 directory packages
-    for directory in '' "$HOME/.cargo/bin" /root/.cargo/bin; do
+    for directory in '' "$HOME/.cargo/bin" /root/.cargo/bin /usr/lib/rust-1.*/bin; do
         if rust_is_enough "$want" "$directory"; then
             [[ -z $directory ]] || PATH=$directory:$PATH
             need_programs cc
+            need_certificates
             return
         fi
     done
@@ -105,12 +113,18 @@ need_rust() {
         "with their security and updates sources switched on.)"
     # shellcheck disable=SC2086 # a list
     install_packages $packages gcc libc6-dev
+    need_certificates
     # Ubuntu's versioned packages keep their programs out of the way of the plain ones.
     directory=$(printf '%s\n' "$packages" | sed -n 's/.*rustc-\(1\.[0-9]*\).*/\/usr\/lib\/rust-\1\/bin/p')
     [[ -z $directory ]] || PATH=$directory:$PATH
     hash -r
     rust_is_enough "$want" '' || die "the distribution's Rust ($packages) is installed, but cargo, rustc or its tools" \
         "are not found on PATH ($PATH)."
+}
+
+# What crates.io is believed by; the smallest installations come without.
+need_certificates() {
+    [[ ! -e /etc/debian_version || -e /etc/ssl/certs/ca-certificates.crt ]] || install_packages ca-certificates
 }
 
 # rust_is_enough build|lints DIRECTORY

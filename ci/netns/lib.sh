@@ -128,14 +128,6 @@ run_node() {
     done
 }
 
-is_running() { is_alive "$1.daemon"; }
-
-# Whether a process in the book lives: a zombie, whose end nobody has asked for yet, does not.
-is_alive() {
-    local pid
-    pid=$(pid_of "$1") && [[ $(sed 's/.*) \(.\).*/\1/' "/proc/$pid/stat" 2>/dev/null) =~ [^Z] ]]
-}
-
 # status_says HOST TEXT: its status holds the text, in capitals or not.
 status_says() {
     local said

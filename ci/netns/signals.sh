@@ -43,6 +43,6 @@ for signal in TERM INT; do
     soon 3 "it said goodbye: a no longer lists it, long before silence would have told" no_peer
     check "downcmd ran" test "$(tail -n 1 "$LAB/hooks")" = 'down peervpn0'
     refuse "its interface is gone" on b ip link show dev peervpn0
+    refuse "status says that nobody is there" status b
     check "nothing of it is left running" test -z "$(ip netns pids "${LAB_PREFIX}b" | grep -vx "$(pid_of b.holder)")"
-    refuse "nor its socket" on b test -e /run/peervpn/peervpn0.sock
 done

@@ -352,6 +352,9 @@ impl Mesh {
         let nonce = reader.array()?;
         reader.end()?;
         if kind == Kind::Challenge {
+            if let Some(member) = self.peers.get_mut(from) {
+                member.peer.answer_sent(path);
+            }
             return self.post_nonce(now, from, path, Kind::Response, &nonce, out);
         }
         self.peers.get_mut(from).ok_or(Discard::UnknownPeer)?.peer.answered(now, path, &nonce);
@@ -460,6 +463,10 @@ impl Mesh {
             Action::RepeatHello3 => self.repeat_hello3(now, key, out),
             Action::Keepalive => self.post_empty(now, key, Kind::Keepalive, out),
             Action::Ask => self.ask(now, key, out),
+            Action::AskAnew => {
+                self.ask(now, key, out);
+                self.greet(now, key, out);
+            }
             Action::Challenge(address) => self.challenge(now, key, address, out),
             Action::TryDirect => self.try_direct(now, key, out),
             Action::Moved(path) => self.moved(now, key, path, out),
@@ -476,6 +483,15 @@ impl Mesh {
         member.peer.ask(now, nonce);
         if let Err(why) = self.post_nonce(now, key, path, Kind::Challenge, &nonce, out) {
             out.count(why);
+        }
+    }
+
+    /// Sends a keepalive as long as a challenge, so that a peer that hears us from a new address may challenge us there.
+    fn greet(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        let Ok(mut packet) = out.blank() else { return out.count(Discard::NoRoom) };
+        match packet.append(&[0; size_of::<Nonce>()]) {
+            Ok(()) => self.post(now, key, Kind::Keepalive, packet, out),
+            Err(why) => out.discard(packet, why),
         }
     }
 
@@ -515,7 +531,7 @@ impl Mesh {
         let peer = member.peer.short();
         if core::mem::replace(&mut member.told_up, true) {
             out.tell(Event::WayChanged { peer, way });
-            self.post_empty(now, key, Kind::Keepalive, out);
+            self.greet(now, key, out);
         } else {
             out.tell(Event::PeerUp { peer, way });
         }

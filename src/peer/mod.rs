@@ -34,6 +34,8 @@ pub enum Action {
     Keepalive,
     /// Challenge the path in use.
     Ask,
+    /// Challenge the path in use, and let the peer challenge us if it hears us from elsewhere than before.
+    AskAnew,
     /// Challenge this address, the peer was heard from there.
     Challenge(SocketAddr),
     /// Challenge the addresses where the peer might be reached directly.
@@ -426,6 +428,13 @@ impl Peer {
         self.question = Some(Question { nonce, asked: now });
     }
 
+    /// Notes that a challenge that came by `from` was answered there.
+    pub fn answer_sent(&mut self, from: Path) {
+        if let Some(candidate) = self.candidate.as_mut().filter(|c| from == Path::Direct(c.address())) {
+            candidate.answered();
+        }
+    }
+
     /// Notes that the candidate at hand was challenged.
     pub fn challenged(&mut self, now: Instant, nonce: Nonce) {
         if let Some(candidate) = self.candidate.as_mut() {
@@ -499,7 +508,7 @@ impl Peer {
         }
         if core::mem::take(&mut self.ask_now) {
             self.live.asked(now);
-            return Some(Action::Ask);
+            return Some(Action::AskAnew);
         }
         match self.live.sign(now)? {
             Sign::Dead => {

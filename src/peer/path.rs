@@ -81,6 +81,11 @@ impl Candidate {
         self.move_at.is_none() && rested && self.credit >= CHALLENGE_LEN
     }
 
+    /// Notes that a challenge of the peer was answered there.
+    pub fn answered(&mut self) {
+        self.credit = self.credit.saturating_sub(CHALLENGE_LEN);
+    }
+
     /// Notes that a challenge with that nonce went there.
     pub fn challenged(&mut self, now: Instant, nonce: Nonce) {
         self.credit = self.credit.saturating_sub(CHALLENGE_LEN);
@@ -217,6 +222,15 @@ mod tests {
         candidate.heard(at(6), 1400);
         assert!(!candidate.wants_challenge(at(7)), "one challenge a second");
         assert!(candidate.wants_challenge(at(1005)));
+    }
+
+    #[test]
+    fn a_challenge_is_answered_or_returned_but_not_both() {
+        // S2: one packet came, one goes.
+        let mut candidate = Candidate::new(at(0), address());
+        candidate.heard(at(0), SEAL_FRONT + 8 + SEAL_BACK);
+        candidate.answered();
+        assert!(!candidate.wants_challenge(at(0)));
     }
 
     #[test]

@@ -351,6 +351,9 @@ mod tests {
         let prepared = prepare(&wanted("4242", "4243", Some(place.path().into()))).unwrap();
         let inode = std::fs::metadata(place.path()).unwrap().ino();
         in_child(|| {
+            // As a login shell's groups would be.
+            // SAFETY: the pointer and the count are those of a live array.
+            assert_eq!(unsafe { libc::setgroups(2, [5, 6].as_ptr()) }, 0);
             // Opened before the root changes, read after.
             let mut status = File::open("/proc/self/status").unwrap();
             prepared.drop_rights().unwrap();
@@ -409,6 +412,13 @@ mod tests {
             unsafe { libc::setgroups(0, core::ptr::null()) };
             let text = prepared.verify().unwrap_err().to_string();
             assert!(text.starts_with("rights were not dropped"), "{text}");
+        });
+        // No capability now, but programs started later could have some.
+        in_child(|| {
+            // SAFETY: no memory is involved.
+            unsafe { libc::setgroups(0, core::ptr::null()) };
+            set_capabilities_to_none().unwrap();
+            prepared.verify().unwrap_err();
         });
     }
 

@@ -1,0 +1,163 @@
+//! The documents against the program and against each other: the README's options, commands and configurations are
+//! those that the program takes, and no link leads nowhere.
+#![allow(clippy::disallowed_methods, reason = "tests read files of the repository")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use peervpn::config::cli::{Early, parse};
+use peervpn::config::load;
+use peervpn::config::options::OPTIONS;
+
+const DOCUMENTS: [&str; 5] =
+    ["README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn repository(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The blocks of a document that are marked so, without their fences.
+fn blocks(document: &str, mark: &str) -> Vec<String> {
+    let mut blocks: Vec<String> = Vec::new();
+    let mut inside = None;
+    for line in document.lines() {
+        match (line.strip_prefix("```"), inside) {
+            (Some(_), Some(_)) => inside = None,
+            (Some(info), None) => {
+                inside = Some(info == mark);
+                if info == mark {
+                    blocks.push(String::new());
+                }
+            }
+            (None, Some(true)) => {
+                let block = blocks.last_mut().unwrap();
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    blocks
+}
+
+/// A document without its blocks.
+fn prose(document: &str) -> String {
+    let mut inside = false;
+    let keeps = |line: &&str| {
+        let fence = line.starts_with("```");
+        inside ^= fence;
+        !fence && !inside
+    };
+    document.lines().filter(keeps).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_readme_explains_every_option_as_the_program_does() {
+    let readme = repository("README.md");
+    let paragraph = |begin: &str| {
+        let text = readme.split("\n\n").find(|text| text.starts_with(begin));
+        text.unwrap_or_else(|| panic!("README.md lacks the paragraph '{begin} …'"))
+    };
+    let (later, gone) = (paragraph("These belong to"), paragraph("These are accepted"));
+    let table: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `")).collect();
+    for row in OPTIONS {
+        let name = format!("`{}`", row.name);
+        let default = if row.default.is_empty() { String::new() } else { format!("`{}`", row.default) };
+        let hint = row.hint.replace('|', "\\|");
+        let line = format!("| {name} {hint} | {default} | {} |", row.help);
+        let listed = [later, gone].iter().filter(|text| text.contains(&name)).count();
+        if row.is_not_yet() {
+            assert!(later.contains(&name) && listed == 1, "{name} is not supported yet");
+        } else if listed == 0 {
+            assert!(table.contains(&line.as_str()), "README.md lacks the line\n{line}");
+        } else {
+            assert!(gone.contains(&name) && row.hint == "ANYTHING", "{name} has an effect");
+        }
+    }
+}
+
+#[test]
+fn the_commands_of_the_readme_are_commands() {
+    let readme = repository("README.md");
+    let lines = blocks(&readme, "sh").concat();
+    let mut seen = 0;
+    for line in lines.lines().map(|line| line.strip_prefix("sudo ").unwrap_or(line)) {
+        if line != "peervpn" && !line.starts_with("peervpn ") {
+            continue;
+        }
+        seen += 1;
+        let words = line.split_whitespace().skip(1).map(OsString::from);
+        assert!(parse(words).is_ok(), "{line}");
+    }
+    assert!(seen >= 4, "the five minutes have at least genpsk, check, run and status");
+    for command in ["run", "check", "status", "genpsk", "id"] {
+        let help = parse([OsString::from(command), OsString::from("--help")]);
+        assert!(matches!(help, Err(Early::Answer(_))), "{command}");
+        assert!(readme.contains(&format!("`peervpn {command}")) || command == "run", "{command}");
+    }
+}
+
+#[test]
+fn the_programs_of_the_readme_are_there() {
+    let readme = repository("README.md");
+    let lines = blocks(&readme, "sh").concat();
+    let mut named: Vec<&str> = lines.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    named.retain(|word| word.starts_with("ci/"));
+    assert_eq!(named, ["ci/demo", "ci/test"]);
+    assert!(named.iter().all(|path| root().join(path).is_file()));
+}
+
+#[test]
+fn the_configurations_of_the_readme_are_accepted_and_belong_together() {
+    let configurations = blocks(&repository("README.md"), "conf");
+    assert!(configurations.len() >= 3);
+    let read = |text: &String| {
+        let mut no_files = |_: &Path| Err(io::ErrorKind::NotFound.into());
+        let loaded = load(text.as_bytes(), "README.md", &mut no_files);
+        loaded.unwrap_or_else(|faults| panic!("{text}\n{faults:?}"))
+    };
+    let all: Vec<_> = configurations.iter().map(read).collect();
+    for loaded in &all {
+        assert_eq!(loaded.notices, []);
+        assert_eq!(loaded.settings.network, all[0].settings.network);
+        assert!(loaded.settings.psk == all[0].settings.psk, "one network has one key");
+    }
+    let mut addresses: Vec<_> = all.iter().filter_map(|loaded| loaded.settings.ifconfig4).collect();
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), all.len(), "each node has an address of its own");
+}
+
+/// How a heading is linked to: small letters, blanks as dashes, everything else but letters and digits left out.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+#[test]
+fn no_link_leads_nowhere() {
+    for document in DOCUMENTS {
+        let text = prose(&repository(document));
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() { document } else { file };
+            assert!(root().join(file).exists(), "{document} links to {link}");
+            let headings = prose(&repository(file));
+            let found = headings
+                .lines()
+                .filter(|line| line.starts_with('#'))
+                .any(|line| anchor(line.trim_start_matches('#')) == place);
+            assert!(place.is_empty() || found, "{document} links to {link}");
+        }
+    }
+}
