@@ -343,10 +343,14 @@ impl Mesh {
             NamedBy::Sender => self.circuits.find(|c| c.is_with(from, circuit)).ok_or(Discard::Unexpected)?,
         };
         match self.circuits.get(number) {
-            Some(Circuit::End { relay, far, .. }) if *relay == from => {
-                let far = *far;
+            Some(Circuit::End { relay, far, theirs, .. }) if *relay == from => {
+                let (far, stood) = (*far, theirs.is_some());
                 self.drop_end(number);
-                self.end_was_lost(now, far, number, out);
+                // S12: one that was never accepted is asked for again with the next try, not at once: the relay
+                // may go on refusing as fast as we ask.
+                if stood {
+                    self.end_was_lost(now, far, number, out);
+                }
             }
             Some(Circuit::Leg { neighbour, twin, .. }) if *neighbour == from => {
                 let twin = *twin;
