@@ -58,7 +58,7 @@ pub const ANSWERS: usize = 128;
 pub const INDEXES: usize = 4096;
 /// Circuits that one peer may have through us, and that we may have through one relay.
 pub const CIRCUITS_PER_PEER: usize = 256;
-/// Circuits in all that we carry for others.
+/// Circuit numbers that we have given out: one for a circuit that ends here, two for one that leads through us.
 pub const CIRCUITS: usize = 4096;
 /// First messages remembered, so that the same one is answered with the same bytes.
 pub const HELLOS_REMEMBERED: usize = 1024;

@@ -222,7 +222,8 @@ impl Mesh {
         let mut wanted = [0; NEWS_ENTRIES];
         let mut count = 0;
         for (position, entry) in (0u8..).zip(announce.entries()) {
-            let known = self.hear_of(now, from, &entry)?;
+            // A node that finds no place is not asked for: it would find none the next time either.
+            let known = self.hear_of(now, from, &entry).unwrap_or(true);
             if !known && count < NEWS_ENTRIES {
                 wanted[count] = position;
                 count += 1;
