@@ -129,7 +129,7 @@ impl Mesh {
         self.post_control(now, from, &answer, out)
     }
 
-    /// Takes one entry in. False when its node is unknown and should be told in full.
+    /// Takes one entry in. False when its node, or where it is, is unknown and should be told in full.
     fn hear_of(&mut self, now: Instant, from: PeerKey, entry: &Entry) -> Result<bool, Discard> {
         let key = match entry.subject {
             Subject::Brief(short) if short == self.short => return Ok(true),
@@ -156,7 +156,10 @@ impl Mesh {
         if entry.reachable {
             self.seek(now, key);
         }
-        Ok(true)
+        // Who came to us through a relay before we heard of it is known, but not where it is.
+        let placeless = |peer: &Peer| peer.direct().is_none() && peer.endpoints().is_empty();
+        let brief = matches!(entry.subject, Subject::Brief(_));
+        Ok(!(brief && entry.reachable && self.peers.get(key).is_some_and(|member| placeless(&member.peer))))
     }
 
     fn add_hints(&mut self, now: Instant, key: PeerKey, endpoints: &Endpoints) {

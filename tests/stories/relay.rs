@@ -258,3 +258,16 @@ fn a_relay_that_refuses_is_not_asked_at_the_speed_of_the_network() {
     let refused = world.tally(relay).get(Discard::Refused);
     assert!((1..40).contains(&refused), "{refused} requests");
 }
+
+#[test]
+fn whoever_calls_through_the_relay_first_the_way_becomes_direct() {
+    // Only a can reach b directly, and b may be the one that hears of the other first.
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.add(member().at(public(1)).relay());
+        let spec = member().knows(public(1));
+        let (a, _) = behind(&mut world, NatSpec::symmetric(external(1)), spec.clone());
+        let b = world.add(spec.at(public(2)));
+        assert!(world.run_until(secs(15), |world| world.direct(a, b)), "seed {seed}");
+    }
+}
