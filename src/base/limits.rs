@@ -135,6 +135,14 @@ pub const FORGET_AFTER: Duration = Duration::from_secs(600);
 pub const HINTS_PER_SECOND: u32 = 10;
 /// So many of those may go at once.
 pub const HINTS_BURST: u32 = 32;
+/// One of those goes to one address (IPv6: network of 64 bits) in this time, in the mean.
+pub const PLACE_EVERY: Duration = Duration::from_secs(10);
+/// So many of those may go to one address at once.
+pub const PLACE_BURST: u32 = 6;
+/// Addresses whose share is remembered.
+pub const PLACES: usize = 512;
+/// Indexes that handshakes of others leave to ours and to new keys of sessions.
+pub const INDEXES_OURS: usize = 3 * PEERS;
 /// The longest pause between two tries while an older session lives.
 pub const BACKOFF_LIVE: Duration = Duration::from_secs(8);
 /// An answered first message is remembered, and its answer can be completed, for this long.

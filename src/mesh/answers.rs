@@ -2,7 +2,7 @@
 //! same second one while the answer lives, then silence (S2, S5a).
 
 use crate::base::ids::{PeerKey, SessionIndex};
-use crate::base::limits::{ANSWER_LIFE, ANSWERS, HELLOS_REMEMBERED};
+use crate::base::limits::{ANSWER_LIFE, ANSWERS, HELLOS_REMEMBERED, PEERS};
 use crate::base::table::Table;
 use crate::base::time::{Instant, earliest};
 use crate::peer::handshake::AwaitM3;
@@ -23,28 +23,25 @@ pub(super) struct Answer {
     pub(super) state: AwaitM3,
     /// The first message's key, by which it is known again.
     pub(super) ephemeral: [u8; 32],
-    /// Where the answer was sent: who completes the handshake from there has received it there.
-    pub(super) sent_to: [Option<Origin>; ANSWER_PLACES],
+    /// Where the answer was sent, if that was one place: who completes the handshake from there has received it there. Of
+    /// several, the last message's source shows nothing, for any of them has all that it takes to write it (S19).
+    pub(super) sent_to: Option<Origin>,
     /// When the first message came.
     pub(super) arrived: Instant,
 }
 
 impl Answer {
-    /// Notes a place that the answer goes to; those beyond the last are not taken for proved.
+    /// Notes another place that the answer goes to.
     pub(super) fn sends_to(&mut self, origin: Origin) {
-        let free = |place: &&mut Option<Origin>| place.is_none() || **place == Some(origin);
-        if let Some(place) = self.sent_to.iter_mut().find(free) {
-            *place = Some(origin);
-        }
+        self.sent_to.take_if(|first| *first != origin);
     }
 }
 
-/// Places remembered that one answer went to: the addresses of a volley and a relay.
-pub(super) const ANSWER_PLACES: usize = 4;
-
-/// The handshakes that others began.
+/// The handshakes that others began. Those for the next key of a session have places of their own, one a peer, so that
+/// no flood from outside can starve them.
 pub struct Answers {
-    pub(super) waiting: Vec<Answer>,
+    outside: Vec<Answer>,
+    inside: Vec<(PeerKey, Answer)>,
     /// First messages answered lately.
     pub(super) seen: Table<[u8; 32], ()>,
 }
@@ -52,15 +49,79 @@ pub struct Answers {
 impl Answers {
     /// None.
     pub fn new(seed: u64) -> Answers {
-        Answers { waiting: Vec::with_capacity(ANSWERS), seen: Table::new(HELLOS_REMEMBERED, seed) }
+        Answers {
+            outside: Vec::with_capacity(ANSWERS),
+            inside: Vec::with_capacity(PEERS),
+            seen: Table::new(HELLOS_REMEMBERED, seed),
+        }
     }
 
-    pub(super) fn find(&self, index: SessionIndex) -> Option<usize> {
-        self.waiting.iter().position(|answer| answer.state.index() == index)
+    /// Whether there is a place for a handshake from `origin`.
+    pub(super) fn has_room(&self, origin: Origin) -> bool {
+        match origin {
+            Origin::Outside(_) => self.outside.len() < ANSWERS,
+            Origin::Inside(key) => {
+                self.inside.len() < PEERS || self.inside.iter().any(|(other, _)| *other == key)
+            }
+        }
+    }
+
+    /// Takes in an answer; a peer's newer one inside its session replaces the older, whose index is returned.
+    pub(super) fn add(&mut self, origin: Origin, answer: Answer) -> Option<SessionIndex> {
+        match origin {
+            Origin::Outside(_) => {
+                self.outside.push(answer);
+                None
+            }
+            Origin::Inside(key) => match self.inside.iter_mut().find(|(other, _)| *other == key) {
+                Some((_, old)) => Some(core::mem::replace(old, answer).state.index()),
+                None => {
+                    self.inside.push((key, answer));
+                    None
+                }
+            },
+        }
+    }
+
+    /// The answer to the first message with that ephemeral key.
+    pub(super) fn to(&mut self, ephemeral: &[u8; 32]) -> Option<&mut Answer> {
+        let inside = self.inside.iter_mut().map(|(_, answer)| answer);
+        self.outside.iter_mut().chain(inside).find(|answer| answer.ephemeral == *ephemeral)
+    }
+
+    /// The answer of that index.
+    pub(super) fn find(&self, index: SessionIndex) -> Option<&Answer> {
+        let inside = self.inside.iter().map(|(_, answer)| answer);
+        self.outside.iter().chain(inside).find(|answer| answer.state.index() == index)
+    }
+
+    /// Takes the answer of that index out: its handshake is complete.
+    pub(super) fn take(&mut self, index: SessionIndex) -> Option<Answer> {
+        let of = |answer: &Answer| answer.state.index() == index;
+        if let Some(place) = self.outside.iter().position(of) {
+            return Some(self.outside.swap_remove(place));
+        }
+        let place = self.inside.iter().position(|(_, answer)| of(answer))?;
+        Some(self.inside.swap_remove(place).1)
+    }
+
+    /// Forgets what was answered and not completed; the indexes are handed to `freed`.
+    pub(super) fn expire(&mut self, now: Instant, freed: &mut dyn FnMut(SessionIndex)) {
+        let mut lives = |answer: &Answer| {
+            let lives = now < answer.arrived + ANSWER_LIFE;
+            if !lives {
+                freed(answer.state.index());
+            }
+            lives
+        };
+        self.outside.retain(&mut lives);
+        self.inside.retain(|(_, answer)| lives(answer));
     }
 
     /// When the next answer is over.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.waiting.iter().fold(None, |sum, answer| earliest(sum, Some(answer.arrived + ANSWER_LIFE)))
+        let inside = self.inside.iter().map(|(_, answer)| answer);
+        let all = self.outside.iter().chain(inside);
+        all.fold(None, |sum, answer| earliest(sum, Some(answer.arrived + ANSWER_LIFE)))
     }
 }

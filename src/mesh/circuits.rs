@@ -17,7 +17,9 @@ pub enum Circuit {
         far: PeerKey,
         /// The relay's number, once it accepted.
         theirs: Option<CircuitId>,
-        /// How often the relay was asked.
+        /// Whether we asked for it, not the other end.
+        ours: bool,
+        /// How often the relay was asked for it, or a handshake sent by it, to no avail.
         tries: u8,
     },
     /// We relay; packets with this number come from that neighbour.
@@ -28,6 +30,8 @@ pub enum Circuit {
         theirs: Option<CircuitId>,
         /// Our number of the other leg.
         twin: CircuitId,
+        /// Whether that neighbour asked for the circuit.
+        near: bool,
         /// How much it may still carry in this second.
         quota: Quota,
     },
@@ -154,7 +158,7 @@ mod tests {
         let mut random = Random::new([1; 32]);
         let mut circuits = Circuits::new(1);
         let key = PeerKey { slot: 1, generation: 0 };
-        let end = |_| Circuit::End { relay: key, far: key, theirs: None, tries: 0 };
+        let end = |_| Circuit::End { relay: key, far: key, theirs: None, ours: true, tries: 0 };
         let first = circuits.add(Instant::ZERO, &mut random, end).unwrap();
         for _ in 1..CIRCUITS {
             circuits.add(Instant::ZERO, &mut random, end).unwrap();

@@ -3,10 +3,12 @@
 //! One try to a target is one first message: every address of a volley, and a relay beside them, gets the very same
 //! bytes.
 
+use std::net::SocketAddr;
+
 use crate::base::discard::Discard;
 use crate::base::event::Event;
 use crate::base::ids::{HostId, PeerKey};
-use crate::base::limits::{BACKOFF_LIVE, RELAY_HEADSTART};
+use crate::base::limits::{BACKOFF_LIVE, ENDPOINTS_PER_PEER, RELAY_HEADSTART};
 use crate::base::outbox::Outbox;
 use crate::base::time::Instant;
 use crate::mesh::Mesh;
@@ -24,7 +26,7 @@ impl Mesh {
             return Ok(());
         }
         if let Some(key) = self.found_at(host) {
-            self.host_is_connected(now, host, key);
+            self.host_is_connected(host, key);
             return Ok(());
         }
         let Some(entry) = self.hosts.get_mut(host) else { return Ok(()) };
@@ -35,17 +37,18 @@ impl Mesh {
         if entry.addresses().next().is_none() {
             return Ok(());
         }
-        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Host(host)))?;
+        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Host(host)), 0)?;
         let state = AwaitM2::new(&self.credentials, &mut self.random, index);
+        let message = *state.message();
+        if let Some(fallen) = entry.dial.add(now, state) {
+            self.indexes.withdraw(fallen);
+        }
         for address in entry.addresses() {
             let mut packet = out.blank()?;
-            match packet.append(state.message()) {
+            match packet.append(&message) {
                 Ok(()) => out.send(address, packet),
                 Err(why) => out.discard(packet, why),
             }
-        }
-        if let Some(fallen) = entry.dial.add(now, state) {
-            self.indexes.release(now, fallen);
         }
         Ok(())
     }
@@ -59,11 +62,11 @@ impl Mesh {
         known.or_else(|| self.peers.iter().find(|(_, member)| at_address(member)).map(|(key, _)| key))
     }
 
-    fn host_is_connected(&mut self, now: Instant, host: HostId, key: PeerKey) {
+    fn host_is_connected(&mut self, host: HostId, key: PeerKey) {
         let indexes = &mut self.indexes;
         if let Some(entry) = self.hosts.get_mut(host) {
             entry.peer = Some(key);
-            entry.dial.stop(None, &mut |index| indexes.release(now, index));
+            entry.dial.stop(&mut |index| indexes.withdraw(index));
         }
     }
 
@@ -81,7 +84,7 @@ impl Mesh {
         }
         if try_due && works {
             let indexes = &mut self.indexes;
-            member.dial.stop(None, &mut |index| indexes.release(now, index));
+            member.dial.stop(&mut |index| indexes.withdraw(index));
         } else if try_due {
             self.dial_outside(now, key, out)?;
         } else if relay_due {
@@ -91,34 +94,39 @@ impl Mesh {
     }
 
     fn dial_outside(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) -> Result<(), Discard> {
-        let has_relay = self.has_relay(key);
+        let by_relay = self.has_relay(key);
         let Some(member) = self.peers.get_mut(key) else { return Ok(()) };
-        let endpoints = *member.peer.endpoints();
-        if !endpoints.is_empty() && !self.hints.take(now) {
-            member.dial.wait(self.hints.ready_at().max(now) + self.random.jitter(RELAY_HEADSTART));
+        let by_relay = by_relay || member.circuit.is_some();
+        let places = *member.peer.endpoints();
+        let only_hints = !places.told.is_empty() && places.proved.is_empty();
+        if only_hints && self.hints.ready_at() > now {
+            member.dial.wait(self.hints.ready_at());
             return Ok(());
         }
         member.dial.postpone(now, |most| self.random.jitter(most), None);
-        if endpoints.is_empty() && !has_relay && member.circuit.is_none() {
+        let hints = &mut self.hints;
+        let mut allowed = |address: SocketAddr| places.proved.has(address) || hints.take(now, address.ip());
+        let mut direct = [None; 2 * ENDPOINTS_PER_PEER];
+        for (place, address) in direct.iter_mut().zip(places.iter().filter(|address| allowed(*address))) {
+            *place = Some(address);
+        }
+        if direct[0].is_none() && !by_relay {
             return Ok(());
         }
-        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Peer(key)))?;
+        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Peer(key)), 0)?;
         let state = AwaitM2::new(&self.credentials, &mut self.random, index);
         let message = *state.message();
         if let Some(fallen) = member.dial.add(now, state) {
-            self.indexes.release(now, fallen);
+            self.indexes.withdraw(fallen);
         }
-        let headstart = if endpoints.is_empty() { now } else { now + RELAY_HEADSTART };
-        if has_relay || member.circuit.is_some() {
-            member.dial.set_relay_at(Some(headstart));
+        direct.iter().flatten().for_each(|_| member.dial.sent());
+        if by_relay && direct[0].is_some() {
+            member.dial.set_relay_at(Some(now + RELAY_HEADSTART));
         }
-        for (already, address) in endpoints.iter().enumerate() {
-            if already > 0 && !self.hints.take(now) {
-                break;
-            }
+        for address in direct.into_iter().flatten() {
             self.send_bytes(now, Path::Direct(address), &message, out);
         }
-        if endpoints.is_empty() {
+        if direct[0].is_none() {
             self.seek_relay(now, key, out);
         }
         Ok(())
@@ -135,11 +143,11 @@ impl Mesh {
     fn dial_for_rekey(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) -> Result<(), Discard> {
         let Some(member) = self.peers.get_mut(key) else { return Ok(()) };
         member.dial.postpone(now, |most| self.random.jitter(most), Some(BACKOFF_LIVE));
-        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Peer(key)))?;
+        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Peer(key)), 0)?;
         let state = AwaitM2::new(&self.credentials, &mut self.random, index);
         let message = *state.message();
         if let Some(fallen) = member.dial.add(now, state) {
-            self.indexes.release(now, fallen);
+            self.indexes.withdraw(fallen);
         }
         self.post_control(now, key, &Control::Hello(&message), out)
     }

@@ -20,7 +20,10 @@ impl Mesh {
                 out.count(why);
             }
         }
-        for slot in 0..self.peers.slots() {
+        // Those who wait for the same budget take turns.
+        self.turn = self.turn.wrapping_add(1);
+        let (slots, turn) = (self.peers.slots(), self.turn);
+        for slot in (0..slots).map(|slot| slot.wrapping_add(turn) % slots) {
             let Some(key) = self.peers.key(slot) else { continue };
             self.tend(now, key, out);
             if let Err(why) = self.dial_peer(now, key, out) {
@@ -74,16 +77,18 @@ impl Mesh {
             let Some(member) = self.peers.get(key) else { continue };
             let hopeless = !member.peer.is_up() && now.since(member.known_since) >= FORGET_AFTER;
             if hopeless && !self.peers.iter().any(|(_, other)| other.news.reaches(key.slot)) {
-                self.forget(now, key);
+                self.forget(key);
             }
         }
     }
 
-    fn forget(&mut self, now: Instant, key: PeerKey) {
+    /// Forgets a node without a session, with all that was under way to reach it.
+    pub(super) fn forget(&mut self, key: PeerKey) {
         let indexes = &mut self.indexes;
         if let Some(member) = self.peers.get_mut(key) {
-            member.dial.stop(None, &mut |index| indexes.release(now, index));
+            member.dial.stop(&mut |index| indexes.withdraw(index));
         }
+        self.circuits_to_nobody(key);
         self.peers.remove(key);
     }
 

@@ -63,8 +63,8 @@ impl Mesh {
             return;
         }
         if !member.peer.is_reachable() {
-            member.news.due = None;
             member.news.take_back();
+            member.news.due = member.peer.is_up().then_some(now + NEWS_AGAIN);
             return;
         }
         let mut pause = Backoff::new(NEWS_AGAIN, NEWS_EVERY);
@@ -87,7 +87,12 @@ impl Mesh {
         pause: Backoff,
         out: &mut Outbox,
     ) -> Result<(), Discard> {
-        let mut packet = out.blank()?;
+        let Ok(mut packet) = out.blank() else {
+            if let Some(member) = self.peers.get_mut(key) {
+                member.news.due = Some(now + NEWS_AGAIN);
+            }
+            return Err(Discard::NoRoom);
+        };
         let room = packet.push_back(CONTROL_MAX)?;
         let composed = compose(&mut self.peers, key, now, pause, self.relays, room);
         let fits = composed.and_then(|used| packet.pull_back(CONTROL_MAX - used).map(|()| used));
@@ -143,18 +148,20 @@ impl Mesh {
                     return Ok(true);
                 }
                 let key = self.know(now, id)?;
-                self.add_hints(now, key, &endpoints);
+                if key != from {
+                    self.add_hints(now, key, &endpoints);
+                }
                 key
             }
         };
         if key == from {
             return Ok(true);
         }
-        if let Some(member) = self.peers.get_mut(from) {
-            member.news.reaches.set(key.slot, entry.reachable);
-        }
+        let Some(teller) = self.peers.get_mut(from) else { return Err(Discard::UnknownPeer) };
+        let new = entry.reachable && !teller.news.reaches.has(key.slot);
+        teller.news.reaches.set(key.slot, entry.reachable);
         if entry.reachable {
-            self.seek(now, key);
+            self.seek(now, key, new);
         }
         // Who came to us through a relay before we heard of it is known, but not where it is.
         let placeless = |peer: &Peer| peer.direct().is_none() && peer.endpoints().is_empty();

@@ -5,12 +5,13 @@
 use crate::base::discard::Discard;
 use crate::base::event::Event;
 use crate::base::ids::{PeerKey, SessionIndex};
-use crate::base::limits::{ANSWER_LIFE, ANSWERS, REKEY_JITTER};
+use crate::base::limits::{ANSWER_LIFE, INDEXES_OURS, REKEY_JITTER};
 use crate::base::outbox::Outbox;
 use crate::base::time::Instant;
 use crate::mesh::Mesh;
-use crate::mesh::answers::{ANSWER_PLACES, Answer, Origin};
+use crate::mesh::answers::{Answer, Origin};
 use crate::mesh::indexes::{Owner, Target};
+use crate::peer::Hello3ToRepeat;
 use crate::peer::handshake::{AwaitM3, Established, hello1_ephemeral};
 use crate::peer::path::Path;
 use crate::peer::session::{Role, Session};
@@ -30,7 +31,7 @@ struct Done {
     /// When the first message was sent, or came.
     began: Instant,
     /// The initiator's third message.
-    hello3: Option<[u8; HELLO3]>,
+    hello3: Option<Hello3ToRepeat>,
 }
 
 impl Mesh {
@@ -69,8 +70,7 @@ impl Mesh {
     ) -> Result<(), Discard> {
         let ephemeral = *hello1_ephemeral(message)?;
         self.expire_answers(now);
-        let same = |answer: &&mut Answer| answer.ephemeral == ephemeral;
-        if let Some(answer) = self.answers.waiting.iter_mut().find(same) {
+        if let Some(answer) = self.answers.to(&ephemeral) {
             answer.sends_to(origin);
             let stored = *answer.state.message();
             self.reply(now, origin, &stored, out);
@@ -79,21 +79,26 @@ impl Mesh {
         if self.answers.seen.get(&ephemeral).is_some() {
             return Err(Discard::Replayed);
         }
-        if self.answers.waiting.len() == ANSWERS {
+        if self.is_ours(&ephemeral, out) {
+            return Err(Discard::Ourselves);
+        }
+        if !self.answers.has_room(origin) {
             return Err(Discard::NoRoom);
         }
         let seen = match origin {
             Origin::Outside(Path::Direct(from)) => Some(from),
             _ => None,
         };
-        let index = self.indexes.fresh(now, &mut self.random, Owner::Answer)?;
+        let leave = if matches!(origin, Origin::Outside(_)) { INDEXES_OURS } else { 0 };
+        let index = self.indexes.fresh(now, &mut self.random, Owner::Answer, leave)?;
         let made = AwaitM3::new(&self.credentials, &mut self.random, index, message, seen);
         let state = made.inspect_err(|_| self.indexes.withdraw(index))?;
         self.answers.seen.insert(ephemeral, ());
         let stored = *state.message();
-        let mut answer = Answer { state, ephemeral, sent_to: [None; ANSWER_PLACES], arrived: now };
-        answer.sends_to(origin);
-        self.answers.waiting.push(answer);
+        let answer = Answer { state, ephemeral, sent_to: Some(origin), arrived: now };
+        if let Some(replaced) = self.answers.add(origin, answer) {
+            self.indexes.withdraw(replaced);
+        }
         self.wake(now + ANSWER_LIFE);
         self.reply(now, origin, &stored, out);
         Ok(())
@@ -117,15 +122,22 @@ impl Mesh {
         };
         let tried = dial.and_then(|dial| dial.find(index)).ok_or(Discard::UnknownIndex)?;
         let began = tried.began;
-        let (established, hello3) = match tried.state.handle(&self.credentials, message) {
-            Ok(done) => done,
-            Err(Discard::Ourselves) => return Err(self.met_ourselves(now, target, out)),
-            Err(why) => return Err(why),
+        // Of several places that the first message went to, any can answer in the name of another; but those of an initial
+        // peer are ours to trust, and a relay is a peer and has proved where it is.
+        let proved = tried.places == 1
+            || matches!(target, Target::Host(_))
+            || !matches!(origin, Origin::Outside(Path::Direct(_)));
+        let (established, message3) = tried.state.handle(&self.credentials, message)?;
+        let by = match origin {
+            Origin::Outside(path) => Some(path),
+            Origin::Inside(_) => None,
         };
-        let done =
-            Done { established, role: Role::Initiator, origin, proved: true, began, hello3: Some(hello3) };
-        self.admit(now, done, message.len(), out)?;
-        self.reply(now, origin, &hello3, out);
+        let hello3 = Hello3ToRepeat { message: message3, by, again: proved };
+        let done = Done { established, role: Role::Initiator, origin, proved, began, hello3: Some(hello3) };
+        // What goes to an unproved address counts against what came from there.
+        let length = message.len() - if proved { 0 } else { HELLO3 };
+        self.admit(now, done, length, out)?;
+        self.reply(now, origin, &message3, out);
         Ok(())
     }
 
@@ -143,11 +155,11 @@ impl Mesh {
             return Ok(());
         }
         self.expire_answers(now);
-        let place = self.answers.find(index).ok_or(Discard::UnknownIndex)?;
-        let answer = &self.answers.waiting[place];
+        let answer = self.answers.find(index).ok_or(Discard::UnknownIndex)?;
         let established = answer.state.handle(&self.credentials, message)?;
-        let Answer { sent_to, arrived, .. } = self.answers.waiting.swap_remove(place);
-        let proved = sent_to.contains(&Some(origin));
+        let Answer { sent_to, arrived, .. } = self.answers.take(index).ok_or(Discard::UnknownIndex)?;
+        // A relay is a peer and has proved where it is.
+        let proved = sent_to == Some(origin) || matches!(origin, Origin::Outside(Path::Via { .. }));
         let done = Done { established, role: Role::Responder, origin, proved, began: arrived, hello3: None };
         let key = self.admit(now, done, message.len(), out)?;
         self.post_empty(now, key, Kind::Keepalive, out);
@@ -171,17 +183,14 @@ impl Mesh {
         }
     }
 
-    /// The initial peer, or whoever we were told of, is this very node.
-    fn met_ourselves(&mut self, now: Instant, target: Target, out: &mut Outbox) -> Discard {
-        let indexes = &mut self.indexes;
-        if let Target::Host(host) = target
-            && let Some(entry) = self.hosts.get_mut(host)
-        {
-            entry.dial.stop(None, &mut |index| indexes.release(now, index));
-            entry.dial.start(now + crate::base::limits::BACKOFF_MAX);
+    /// Whether a first message is one of our own that came back: an initial peer is this very node, or somebody on the way
+    /// plays with us. Neither keeps us from trying on.
+    fn is_ours(&self, ephemeral: &[u8; 32], out: &mut Outbox) -> bool {
+        if let Some((host, _)) = self.hosts.iter().find(|(_, entry)| entry.dial.is_own(ephemeral)) {
             out.tell(Event::HostIsUs(host));
+            return true;
         }
-        Discard::Ourselves
+        self.peers.iter().any(|(_, member)| member.dial.is_own(ephemeral))
     }
 
     // ---- the outcome ----
@@ -202,7 +211,7 @@ impl Mesh {
             _ => Ok(key),
         });
         let key = known.inspect_err(|_| self.indexes.release(now, index))?;
-        self.stop_dialing(now, key, index);
+        self.stop_dialing(key, index);
         self.indexes.assign(index, Owner::Session(key));
         let jitter = self.random.jitter(REKEY_JITTER);
         let Established { keys, local, remote, capabilities, .. } = done.established;
@@ -218,6 +227,7 @@ impl Mesh {
         let freed = &mut |index| indexes.release(now, index);
         member.peer.install(now, link, capabilities, proved, done.hello3, freed);
         member.known_since = now;
+        member.met = Some(now);
         match done.origin {
             Origin::Outside(path) => {
                 if !done.proved {
@@ -232,17 +242,22 @@ impl Mesh {
         Ok(key)
     }
 
-    /// No more tries towards a node that has a session now.
-    fn stop_dialing(&mut self, now: Instant, key: PeerKey, keep: SessionIndex) {
+    /// No more tries towards a node that has a session now, which `session` is the index of. The try that made it may have been
+    /// meant for another.
+    fn stop_dialing(&mut self, key: PeerKey, session: SessionIndex) {
         let indexes = &mut self.indexes;
-        let freed = &mut |index| indexes.release(now, index);
-        if let Some(member) = self.peers.get_mut(key) {
-            member.dial.stop(Some(keep), freed);
+        let freed = &mut |index| indexes.withdraw(index);
+        for (other, member) in self.peers.iter_mut() {
+            member.dial.give_up(session);
+            if other == key {
+                member.dial.stop(freed);
+            }
         }
         for (_, entry) in self.hosts.iter_mut() {
-            if entry.dial.find(keep).is_some() {
+            if entry.dial.find(session).is_some() {
                 entry.peer = Some(key);
-                entry.dial.stop(Some(keep), freed);
+                entry.dial.give_up(session);
+                entry.dial.stop(freed);
             }
         }
     }
@@ -250,13 +265,7 @@ impl Mesh {
     /// Forgets what was answered and not completed.
     pub(super) fn expire_answers(&mut self, now: Instant) {
         let indexes = &mut self.indexes;
-        self.answers.waiting.retain(|answer| {
-            let lives = now < answer.arrived + ANSWER_LIFE;
-            if !lives {
-                indexes.release(now, answer.state.index());
-            }
-            lives
-        });
+        self.answers.expire(now, &mut |index| indexes.withdraw(index));
     }
 
     // ---- sending ----

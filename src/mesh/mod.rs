@@ -12,6 +12,7 @@ mod dialing;
 mod due;
 mod exchange;
 mod handshakes;
+pub mod hints;
 pub mod hosts;
 pub mod indexes;
 pub mod news;
@@ -24,17 +25,16 @@ use std::net::SocketAddr;
 use crate::base::discard::Discard;
 use crate::base::event::{Event, Parting, Way};
 use crate::base::ids::{HostId, NodeId, PeerKey, SessionIndex, ShortId};
-use crate::base::limits::{
-    CONTROL_MAX, FIRST_PAUSE, HINTS_BURST, HINTS_PER_SECOND, NEWS_DELAY, PEERS, PROBE_AFTER, SWEEP,
-};
+use crate::base::limits::{CONTROL_MAX, FIRST_PAUSE, NEWS_DELAY, PEERS, PROBE_AFTER, SWEEP};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::base::settings::Settings;
-use crate::base::time::{Bucket, Duration, Instant, earliest};
+use crate::base::time::{Instant, earliest};
 use crate::crypto::identity::{Identity, NetworkKeys, short_id};
 use crate::crypto::random::Random;
 use crate::mesh::answers::{Answers, Origin};
 use crate::mesh::circuits::Circuits;
+use crate::mesh::hints::Hints;
 use crate::mesh::hosts::{HostEntry, Hosts};
 use crate::mesh::indexes::Indexes;
 use crate::mesh::peers::{Member, Peers};
@@ -80,10 +80,12 @@ pub struct Mesh {
     circuits: Circuits,
     relayed: Relayed,
     /// For datagrams to addresses that others told of and that have proved nothing.
-    hints: Bucket,
+    hints: Hints,
     /// Peers whose last session ended, for the switch to forget.
     departed: Vec<PeerKey>,
     sweep_at: Instant,
+    /// The slot that is looked after first.
+    turn: usize,
     /// No deadline lies before this one.
     due: Option<Instant>,
 }
@@ -112,9 +114,10 @@ impl Mesh {
             answers: Answers::new(random.u64()),
             circuits: Circuits::new(random.u64()),
             relayed: Relayed::default(),
-            hints: Bucket::new(HINTS_BURST, Duration::from_secs(1) / HINTS_PER_SECOND, now),
+            hints: Hints::new(now, random.u64()),
             departed: Vec::with_capacity(PEERS),
             sweep_at: now + SWEEP,
+            turn: 0,
             due: Some(now),
             random,
         }
@@ -393,30 +396,35 @@ impl Mesh {
             return Ok(key);
         }
         let leads = self.id() < id;
-        let (key, gone) = self.peers.insert(now, Peer::new(now, id, short_id(&id), leads))?;
-        if let Some(gone) = gone {
-            self.departed.push(gone);
+        if let Some(old) = self.peers.dispensable() {
+            self.forget(old);
         }
-        Ok(key)
+        self.peers.insert(now, Peer::new(now, id, short_id(&id), leads))
     }
 
-    /// A node without a session is to be reached.
-    fn seek(&mut self, now: Instant, key: PeerKey) {
+    /// A node without a session is to be reached; `new` tells whether somebody who did not before reaches it now.
+    fn seek(&mut self, now: Instant, key: PeerKey, new: bool) {
         let Some(member) = self.peers.get_mut(key) else { return };
         member.known_since = now;
-        if !member.peer.is_up() && !member.dial.is_active() {
+        if member.peer.is_up() {
+            return;
+        }
+        if !member.dial.is_active() {
             member.dial.start(now);
             self.wake(now);
+        } else if new {
+            let soon = now + self.random.jitter(NEWS_DELAY);
+            member.dial.hurry(soon);
+            self.wake(soon);
         }
     }
 
     /// The last session with a peer has ended.
     fn part(&mut self, now: Instant, key: PeerKey, why: Parting, out: &mut Outbox) {
         let indexes = &mut self.indexes;
-        let freed = &mut |index| indexes.release(now, index);
         let Some(member) = self.peers.get_mut(key) else { return };
-        member.peer.shut(freed);
-        member.dial.stop(None, freed);
+        member.peer.shut(&mut |index| indexes.release(now, index));
+        member.dial.stop(&mut |index| indexes.withdraw(index));
         member.dial.start(now + self.random.jitter(FIRST_PAUSE) + NEWS_DELAY);
         member.known_since = now;
         if core::mem::take(&mut member.told_up) {

@@ -99,17 +99,27 @@ impl Mesh {
         let id = member.peer.id();
         if let Some(number) = member.circuit {
             match self.circuits.get_mut(number) {
-                Some(Circuit::End { theirs: Some(_), .. }) => return self.circuit_ready(now, number, out),
-                Some(Circuit::End { relay, tries, .. }) if *tries < CIRCUIT_TRIES => {
+                Some(Circuit::End { relay, theirs, tries, .. }) if *tries < CIRCUIT_TRIES => {
                     *tries += 1;
-                    let relay = *relay;
+                    let (relay, stands) = (*relay, theirs.is_some());
+                    if stands {
+                        return self.circuit_ready(now, number, out);
+                    }
                     return self.ask_relay(now, far, relay, number, id, out);
                 }
+                // Asked for, or used, long enough without an answer: another relay may do better.
                 _ => self.drop_end(number),
             }
         }
         let Some(relay) = self.choose_relay(far) else { return };
-        let end = |_| Circuit::End { relay, far, theirs: None, tries: 1 };
+        // S12: relays may refuse as fast as we ask.
+        let Some(member) = self.peers.get_mut(far) else { return };
+        if !member.relay_asks.take(now) {
+            let at = member.relay_asks.ready_at().max(now + CIRCUIT_AGAIN);
+            member.dial.set_relay_at(Some(at));
+            return self.wake(at);
+        }
+        let end = |_| Circuit::End { relay, far, theirs: None, ours: true, tries: 1 };
         match self.circuits.add(now, &mut self.random, end) {
             Ok(number) => {
                 if let Some(member) = self.peers.get_mut(far) {
@@ -205,11 +215,21 @@ impl Mesh {
         if !direct {
             return Err(CircuitEnd::Unreachable);
         }
-        let crowded = |key| self.circuits.legs_of(key) >= CIRCUITS_PER_PEER;
+        // One circuit from a node to another: a newer request replaces the older, so that nobody can take all (S15).
+        if let Some(older) = self.leg_between(from, to) {
+            self.drop_leg(older);
+        }
+        let crowded = |key| self.circuits.legs_of(key) >= 2 * CIRCUITS_PER_PEER;
         if crowded(from) || crowded(to) {
             return Err(CircuitEnd::Full);
         }
-        let leg = |neighbour, theirs, twin| Circuit::Leg { neighbour, theirs, twin, quota: Quota::default() };
+        let leg = |neighbour, theirs: Option<CircuitId>, twin| Circuit::Leg {
+            neighbour,
+            theirs,
+            twin,
+            near: theirs.is_some(),
+            quota: Quota::default(),
+        };
         let full = |_| CircuitEnd::Full;
         let near = self
             .circuits
@@ -224,6 +244,24 @@ impl Mesh {
             *twin = far;
         }
         Ok(near)
+    }
+
+    /// Our number of the leg to `from` of its circuit to `to`.
+    fn leg_between(&self, from: PeerKey, to: PeerKey) -> Option<CircuitId> {
+        let near = |circuit: &Circuit| match circuit {
+            Circuit::Leg { neighbour, twin, near: true, .. } if *neighbour == from => {
+                matches!(self.circuits.get(*twin), Some(Circuit::Leg { neighbour, .. }) if *neighbour == to)
+            }
+            _ => false,
+        };
+        self.circuits.find(near)
+    }
+
+    fn drop_leg(&mut self, number: CircuitId) {
+        if let Some(Entry { circuit: Circuit::Leg { twin, .. }, .. }) = self.circuits.entries.remove(&number)
+        {
+            self.circuits.entries.remove(&twin);
+        }
     }
 
     /// Offers the circuit to its far end, or tells the near one that it stands.
@@ -280,7 +318,12 @@ impl Mesh {
             return Err(Discard::NoRoom);
         }
         let far = self.know(now, origin)?;
-        let end = |_| Circuit::End { relay, far, theirs: Some(theirs), tries: 0 };
+        // One circuit from each end: a newer one replaces the older (S15).
+        let older = |circuit: &Circuit| matches!(circuit, Circuit::End { relay: r, far: f, ours: false, .. } if *r == relay && *f == far);
+        if let Some(older) = self.circuits.find(older) {
+            self.drop_end(older);
+        }
+        let end = |_| Circuit::End { relay, far, theirs: Some(theirs), ours: false, tries: 0 };
         let mine = self.circuits.add(now, &mut self.random, end)?;
         if let Some(member) = self.peers.get_mut(far) {
             member.circuit.get_or_insert(mine);
@@ -321,6 +364,7 @@ impl Mesh {
         if !member.peer.is_up() {
             if let Some(latest) = member.dial.latest() {
                 let message = *latest.state.message();
+                member.dial.sent();
                 self.send_bytes(now, path, &message, out);
             }
         } else if member.peer.is_lost() {
@@ -400,7 +444,10 @@ impl Mesh {
                 member.peer.drop_path(now);
                 self.find_way(now, far, out);
             }
-            None => self.seek_relay(now, far, out),
+            None => {
+                member.dial.set_relay_at(Some(now + CIRCUIT_AGAIN));
+                self.wake(now + CIRCUIT_AGAIN);
+            }
             Some(_) => {}
         }
     }

@@ -99,8 +99,11 @@ impl Mesh {
         let is_lost = member.peer.is_lost();
         member.peer.ask(now, nonce);
         for path in lost_path.into_iter().chain(endpoints.iter().map(Path::Direct)) {
-            if lost_path != Some(path) && !self.hints.take(now) {
-                break;
+            if let Path::Direct(address) = path
+                && !endpoints.proved.has(address)
+                && !self.hints.take(now, address.ip())
+            {
+                continue;
             }
             if let Err(why) = self.post_nonce(now, key, path, Kind::Challenge, &nonce, out) {
                 out.count(why);
@@ -121,8 +124,10 @@ impl Mesh {
         } else {
             out.tell(Event::PeerUp { peer, way });
         }
-        if let Path::Direct(address) = path {
-            self.claim(now, key, address, out);
+        match path {
+            Path::Direct(address) => self.claim(now, key, address, out),
+            // Nobody is relayed to a peer that is relayed itself.
+            Path::Via { .. } => self.circuits_lost(now, key, out),
         }
     }
 

@@ -18,10 +18,9 @@ use crate::base::ids::{CircuitId, NodeId, SessionIndex, ShortId};
 use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, PROBE_AFTER, UPGRADE_MAX};
 use crate::base::packet::Packet;
 use crate::base::time::{Backoff, Duration, Instant};
-use crate::peer::path::{Candidate, Liveness, Nonce, Path};
+use crate::peer::path::{Candidate, Liveness, Nonce, Path, Places};
 use crate::peer::session::Traffic;
 use crate::peer::sessions::{Link, Sessions};
-use crate::wire::control::Endpoints;
 use crate::wire::envelope::Kind;
 use crate::wire::hello::{Capabilities, HELLO3};
 
@@ -29,10 +28,20 @@ use crate::wire::hello::{Capabilities, HELLO3};
 struct Confirm {
     index: SessionIndex,
     message: [u8; HELLO3],
-    /// By what path it goes; none for inside the session in use.
     by: Option<Path>,
     next: Instant,
     until: Instant,
+}
+
+/// The third handshake message, as the initiator sends it.
+#[derive(Clone, Copy)]
+pub struct Hello3ToRepeat {
+    /// Its bytes.
+    pub message: [u8; HELLO3],
+    /// By what path it goes; none for inside the session in use.
+    pub by: Option<Path>,
+    /// Whether it may be sent again before the peer has proved that it is there.
+    pub again: bool,
 }
 
 /// A question sent to the peer, and to whom it may answer from.
@@ -58,7 +67,7 @@ pub struct Peer {
     question: Option<Question>,
     rtt: Option<Duration>,
     /// Where the peer might be reached directly.
-    endpoints: Endpoints,
+    endpoints: Places,
     try_direct: Option<Instant>,
     direct_pause: Backoff,
     rekeying: bool,
@@ -87,7 +96,7 @@ impl Peer {
             live: Liveness::new(now),
             question: None,
             rtt: None,
-            endpoints: Endpoints::default(),
+            endpoints: Places::default(),
             try_direct: None,
             direct_pause: Backoff::new(FIRST_PAUSE, UPGRADE_MAX),
             rekeying: false,
@@ -176,14 +185,14 @@ impl Peer {
     }
 
     /// Where it might be reached directly.
-    pub fn endpoints(&self) -> &Endpoints {
+    pub fn endpoints(&self) -> &Places {
         &self.endpoints
     }
 
-    /// Notes another address where it might be reached.
+    /// Notes another address where it might be reached, as others say.
     pub fn add_endpoint(&mut self, now: Instant, address: SocketAddr) {
-        let new = !self.endpoints.iter().any(|known| known == address);
-        self.endpoints.add(address);
+        let new = !self.endpoints.has(address);
+        self.endpoints.told.add(address);
         if new && self.is_up() && self.direct().is_none() {
             self.seek_direct(now);
         }
@@ -199,17 +208,13 @@ impl Peer {
         link: Link,
         capabilities: Capabilities,
         path: Option<Path>,
-        hello3: Option<[u8; HELLO3]>,
+        hello3: Option<Hello3ToRepeat>,
         freed: &mut dyn FnMut(SessionIndex),
     ) {
-        if let Some(message) = hello3 {
-            self.confirm = Some(Confirm {
-                index: link.session.local(),
-                message,
-                by: path,
-                next: now + CONFIRM_EVERY,
-                until: now + CONFIRM_LIFE,
-            });
+        if let Some(Hello3ToRepeat { message, by, again }) = hello3 {
+            let until = now + CONFIRM_LIFE;
+            let next = if again { now + CONFIRM_EVERY } else { until };
+            self.confirm = Some(Confirm { index: link.session.local(), message, by, next, until });
         }
         self.capabilities = capabilities;
         self.rekeying = false;
@@ -221,6 +226,9 @@ impl Peer {
         self.live.heard(now);
         if let Some(path) = path {
             self.take_path(now, path);
+        } else if self.path.is_none() {
+            // Until a challenge proves where it is; if none does, it is given up like any other without a path.
+            self.lose_path(now);
         }
         self.attention = true;
     }
@@ -270,7 +278,10 @@ impl Peer {
         self.live.heard(now);
         if self.path == Some(from) {
             self.path_heard = now;
-            self.attention |= self.lost_since.take().is_some();
+            if self.lost_since.take().is_some() {
+                self.attention = true;
+                self.try_direct.take_if(|_| matches!(from, Path::Direct(_)));
+            }
             return;
         }
         match from {
@@ -327,7 +338,7 @@ impl Peer {
     /// Ends all sessions and forgets what belonged to them.
     pub fn shut(&mut self, freed: &mut dyn FnMut(SessionIndex)) {
         if let Some(address) = self.address() {
-            self.endpoints.add(address);
+            self.endpoints.proved.add(address);
         }
         self.sessions.clear(freed);
         self.confirm = None;
@@ -352,7 +363,7 @@ impl Peer {
     /// Uses `path` from now on.
     pub fn take_path(&mut self, now: Instant, path: Path) {
         if let Some(old) = self.address() {
-            self.endpoints.add(old);
+            self.endpoints.proved.add(old);
         }
         if self.path != Some(path) {
             self.rtt = None;
@@ -372,7 +383,7 @@ impl Peer {
     /// The path in use seems to lead nowhere: it is kept until a better one is found or the peer is given up.
     fn lose_path(&mut self, now: Instant) {
         if let Some(address) = self.address() {
-            self.endpoints.add(address);
+            self.endpoints.proved.add(address);
         }
         self.lost_since.get_or_insert(now);
         self.seek_direct(now);
@@ -427,7 +438,7 @@ impl Peer {
         }
         let seeking = self.direct().is_none();
         let proves_candidate = self.candidate.is_some_and(|candidate| candidate.proves(from, nonce));
-        let was_asked = rtt.is_some() && self.endpoints.iter().any(|known| from == Path::Direct(known));
+        let was_asked = rtt.is_some() && matches!(from, Path::Direct(address) if self.endpoints.has(address));
         if seeking && (proves_candidate || was_asked) || proves_candidate && !self.leads {
             self.take_path(now, from);
             self.rtt = rtt;
