@@ -37,8 +37,8 @@ impl Answer {
     }
 }
 
-/// The handshakes that others began. Those for the next key of a session have places of their own, one a peer, so that
-/// no flood from outside can starve them.
+/// The handshakes that others began. Those for the next key of a session have places of their own, so that no flood from
+/// outside can starve them: two a peer, as the peer keeps its last two tries.
 pub struct Answers {
     outside: Vec<Answer>,
     inside: Vec<(PeerKey, Answer)>,
@@ -46,12 +46,15 @@ pub struct Answers {
     pub(super) seen: Table<[u8; 32], ()>,
 }
 
+/// Tries of one peer inside its session that are answered side by side.
+const TRIES: usize = 2;
+
 impl Answers {
     /// None.
     pub fn new(seed: u64) -> Answers {
         Answers {
             outside: Vec::with_capacity(ANSWERS),
-            inside: Vec::with_capacity(PEERS),
+            inside: Vec::with_capacity(TRIES * PEERS),
             seen: Table::new(HELLOS_REMEMBERED, seed),
         }
     }
@@ -60,27 +63,32 @@ impl Answers {
     pub(super) fn has_room(&self, origin: Origin) -> bool {
         match origin {
             Origin::Outside(_) => self.outside.len() < ANSWERS,
-            Origin::Inside(key) => {
-                self.inside.len() < PEERS || self.inside.iter().any(|(other, _)| *other == key)
-            }
+            Origin::Inside(key) => self.inside.len() < TRIES * PEERS || self.oldest_of(key).is_some(),
         }
     }
 
-    /// Takes in an answer; a peer's newer one inside its session replaces the older, whose index is returned.
+    /// Takes in an answer; inside a session the peer's newest replaces its oldest, whose index is returned.
     pub(super) fn add(&mut self, origin: Origin, answer: Answer) -> Option<SessionIndex> {
         match origin {
-            Origin::Outside(_) => {
-                self.outside.push(answer);
-                None
-            }
-            Origin::Inside(key) => match self.inside.iter_mut().find(|(other, _)| *other == key) {
-                Some((_, old)) => Some(core::mem::replace(old, answer).state.index()),
-                None => {
-                    self.inside.push((key, answer));
-                    None
+            Origin::Outside(_) => self.outside.push(answer),
+            Origin::Inside(key) => match self.oldest_of(key) {
+                Some(place) => {
+                    let old = core::mem::replace(&mut self.inside[place].1, answer);
+                    return Some(old.state.index());
                 }
+                None => self.inside.push((key, answer)),
             },
         }
+        None
+    }
+
+    /// Where the older of the peer's answers is, when it has as many as it may.
+    fn oldest_of(&self, key: PeerKey) -> Option<usize> {
+        let of = || self.inside.iter().enumerate().filter(|(_, (other, _))| *other == key);
+        if of().count() < TRIES {
+            return None;
+        }
+        of().min_by_key(|(_, (_, answer))| answer.arrived).map(|(place, _)| place)
     }
 
     /// The answer to the first message with that ephemeral key.
