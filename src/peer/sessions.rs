@@ -73,7 +73,7 @@ impl Sessions {
     /// When a new key is to be asked for; not while one waits to be confirmed.
     pub fn rekey_at(&self) -> Option<Instant> {
         let waits = self.next.as_ref().is_some_and(|next| next.retired.is_none());
-        self.current().filter(|_| !waits)?.rekey_at()
+        self.current().filter(|_| !waits).map(Session::rekey_at)
     }
 
     /// Takes in a new session. `leads` tells whether our key is the smaller one. The indexes of sessions that had to go
