@@ -14,6 +14,7 @@ mod draft;
 pub mod fault;
 pub mod legacy;
 pub mod options;
+pub mod uci;
 mod value;
 
 use crate::base::settings::Settings;
