@@ -143,7 +143,8 @@ fn read(source: &Source) -> Result<(String, files::Configuration), Failure> {
             }
             _ => unread(error),
         }),
-        Source::Usual | Source::Uci(_) => {
+        Source::Uci(name) => Err(Failure(2, format!("peervpn: '{name}' is a network, not a file"))),
+        Source::Usual => {
             let hint = "name another file: peervpn FILE";
             first_of(&USUAL_FILES, hint, |file| {
                 Ok((file.display().to_string(), files::read_configuration(file)?))
