@@ -58,7 +58,7 @@ pub const ANSWERS: usize = 128;
 pub const INDEXES: usize = 4096;
 /// Circuits that one peer may have through us, and that we may have through one relay.
 pub const CIRCUITS_PER_PEER: usize = 256;
-/// Circuits in all that we carry for others.
+/// Circuit numbers that we have given out: one for a circuit that ends here, two for one that leads through us.
 pub const CIRCUITS: usize = 4096;
 /// First messages remembered, so that the same one is answered with the same bytes.
 pub const HELLOS_REMEMBERED: usize = 1024;
@@ -186,7 +186,7 @@ pub const CIRCUIT_IDLE: Duration = Duration::from_secs(120);
 /// Tables are swept of what is over at this interval.
 pub const SWEEP: Duration = Duration::from_secs(30);
 /// Packets a second that a relay carries on one circuit in one direction.
-pub const CIRCUIT_PACKETS: u32 = 50_000;
+pub const CIRCUIT_PACKETS: u32 = 200_000;
 const _: () = assert!(CIRCUIT_IDLE.as_secs() > 3 * KEEPALIVE.as_secs());
 
 // ---- the switch ----

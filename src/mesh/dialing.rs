@@ -1,0 +1,146 @@
+//! Handshakes that this node begins: with its initial peers, with nodes that others told of, and for the next key of a session.
+//!
+//! One try to a target is one first message: every address of a volley, and a relay beside them, gets the very same
+//! bytes.
+
+use crate::base::discard::Discard;
+use crate::base::event::Event;
+use crate::base::ids::{HostId, PeerKey};
+use crate::base::limits::{BACKOFF_LIVE, RELAY_HEADSTART};
+use crate::base::outbox::Outbox;
+use crate::base::time::Instant;
+use crate::mesh::Mesh;
+use crate::mesh::indexes::{Owner, Target};
+use crate::mesh::peers::Member;
+use crate::peer::handshake::AwaitM2;
+use crate::peer::path::Path;
+use crate::wire::control::Control;
+
+impl Mesh {
+    /// Tries an initial peer, when that is due.
+    pub(super) fn dial_host(&mut self, now: Instant, host: HostId, out: &mut Outbox) -> Result<(), Discard> {
+        let Some(entry) = self.hosts.get_mut(host) else { return Ok(()) };
+        if entry.dial.next().is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        if let Some(key) = self.found_at(host) {
+            self.host_is_connected(now, host, key);
+            return Ok(());
+        }
+        let Some(entry) = self.hosts.get_mut(host) else { return Ok(()) };
+        if entry.wants_resolving(now) {
+            out.tell(Event::Resolve(host));
+        }
+        entry.dial.postpone(now, |most| self.random.jitter(most), None);
+        if entry.addresses().next().is_none() {
+            return Ok(());
+        }
+        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Host(host)))?;
+        let state = AwaitM2::new(&self.credentials, &mut self.random, index);
+        for address in entry.addresses() {
+            let mut packet = out.blank()?;
+            match packet.append(state.message()) {
+                Ok(()) => out.send(address, packet),
+                Err(why) => out.discard(packet, why),
+            }
+        }
+        if let Some(fallen) = entry.dial.add(now, state) {
+            self.indexes.release(now, fallen);
+        }
+        Ok(())
+    }
+
+    /// The connected peer at one of the host's addresses.
+    fn found_at(&self, host: HostId) -> Option<PeerKey> {
+        let (_, entry) = self.hosts.iter().find(|(id, _)| *id == host)?;
+        let works = |m: &Member| m.peer.is_up() && !m.peer.is_lost();
+        let known = entry.peer.filter(|key| self.peers.get(*key).is_some_and(works));
+        let at_address = |m: &Member| works(m) && m.peer.direct().is_some_and(|address| entry.has(address));
+        known.or_else(|| self.peers.iter().find(|(_, member)| at_address(member)).map(|(key, _)| key))
+    }
+
+    fn host_is_connected(&mut self, now: Instant, host: HostId, key: PeerKey) {
+        let indexes = &mut self.indexes;
+        if let Some(entry) = self.hosts.get_mut(host) {
+            entry.peer = Some(key);
+            entry.dial.stop(None, &mut |index| indexes.release(now, index));
+        }
+    }
+
+    /// Tries a node that others told of, or asks a relay for it, when that is due.
+    pub(super) fn dial_peer(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) -> Result<(), Discard> {
+        let Some(member) = self.peers.get_mut(key) else { return Ok(()) };
+        let relay_due = member.dial.relay_at().is_some_and(|at| at <= now);
+        if relay_due {
+            member.dial.set_relay_at(None);
+        }
+        let try_due = member.dial.next().is_some_and(|at| at <= now);
+        let works = member.peer.is_up() && !member.peer.is_lost();
+        if try_due && works && member.peer.is_rekeying() {
+            return self.dial_for_rekey(now, key, out);
+        }
+        if try_due && works {
+            let indexes = &mut self.indexes;
+            member.dial.stop(None, &mut |index| indexes.release(now, index));
+        } else if try_due {
+            self.dial_outside(now, key, out)?;
+        } else if relay_due {
+            self.seek_relay(now, key, out);
+        }
+        Ok(())
+    }
+
+    fn dial_outside(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) -> Result<(), Discard> {
+        let has_relay = self.has_relay(key);
+        let Some(member) = self.peers.get_mut(key) else { return Ok(()) };
+        let endpoints = *member.peer.endpoints();
+        if !endpoints.is_empty() && !self.hints.take(now) {
+            member.dial.wait(self.hints.ready_at().max(now) + self.random.jitter(RELAY_HEADSTART));
+            return Ok(());
+        }
+        member.dial.postpone(now, |most| self.random.jitter(most), None);
+        if endpoints.is_empty() && !has_relay && member.circuit.is_none() {
+            return Ok(());
+        }
+        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Peer(key)))?;
+        let state = AwaitM2::new(&self.credentials, &mut self.random, index);
+        let message = *state.message();
+        if let Some(fallen) = member.dial.add(now, state) {
+            self.indexes.release(now, fallen);
+        }
+        let headstart = if endpoints.is_empty() { now } else { now + RELAY_HEADSTART };
+        if has_relay || member.circuit.is_some() {
+            member.dial.set_relay_at(Some(headstart));
+        }
+        for (already, address) in endpoints.iter().enumerate() {
+            if already > 0 && !self.hints.take(now) {
+                break;
+            }
+            self.send_bytes(now, Path::Direct(address), &message, out);
+        }
+        if endpoints.is_empty() {
+            self.seek_relay(now, key, out);
+        }
+        Ok(())
+    }
+
+    /// Begins a handshake for a new key inside the session with `key`.
+    pub(super) fn rekey(&mut self, now: Instant, key: PeerKey) {
+        if let Some(member) = self.peers.get_mut(key) {
+            member.dial.start(now);
+            self.wake(now);
+        }
+    }
+
+    fn dial_for_rekey(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) -> Result<(), Discard> {
+        let Some(member) = self.peers.get_mut(key) else { return Ok(()) };
+        member.dial.postpone(now, |most| self.random.jitter(most), Some(BACKOFF_LIVE));
+        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Peer(key)))?;
+        let state = AwaitM2::new(&self.credentials, &mut self.random, index);
+        let message = *state.message();
+        if let Some(fallen) = member.dial.add(now, state) {
+            self.indexes.release(now, fallen);
+        }
+        self.post_control(now, key, &Control::Hello(&message), out)
+    }
+}
