@@ -13,8 +13,8 @@ use peervpn::config::load;
 use peervpn::config::options::{OPTIONS, UCI_OPTIONS};
 use peervpn::config::section;
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+const DOCUMENTS: [&str; 6] =
+    ["README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/openwrt.md"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -125,6 +125,16 @@ fn the_commands_of_the_readme_are_commands() {
 }
 
 #[test]
+fn the_files_of_the_guide_to_openwrt_are_accepted() {
+    let configurations = blocks(&repository("docs/openwrt.md"), "conf");
+    assert!(configurations.len() >= 2, "the server's and the laptop's");
+    for text in configurations {
+        let loaded = load(text.as_bytes(), "docs/openwrt.md", &mut |_| Err(io::ErrorKind::NotFound.into()));
+        assert_eq!(loaded.unwrap_or_else(|faults| panic!("{text}\n{faults:?}")).notices, []);
+    }
+}
+
+#[test]
 fn the_programs_of_the_readme_are_there() {
     let readme = repository("README.md");
     let lines = blocks(&readme, "sh").concat();
@@ -170,7 +180,8 @@ fn no_link_leads_nowhere() {
                 continue;
             }
             let (file, place) = link.split_once('#').unwrap_or((link, ""));
-            let file = if file.is_empty() { document } else { file };
+            let beside = Path::new(document).parent().unwrap().join(file);
+            let file = if file.is_empty() { document } else { beside.to_str().unwrap() };
             assert!(root().join(file).exists(), "{document} links to {link}");
             let headings = prose(&repository(file));
             let found = headings
