@@ -154,6 +154,7 @@ mod tests {
     use crate::base::packet::Packet;
     use crate::base::time::Duration;
     use crate::crypto::random::Random;
+    use crate::peer::Hello3ToRepeat;
     use crate::peer::session::{Role, Session};
     use crate::peer::sessions::Link;
     use crate::peer::sessions::tests::{at, ends, sealed};
@@ -406,7 +407,7 @@ mod tests {
             let (ours, mut theirs) = ends(at(0), 1);
             let mut freed = Vec::new();
             let link = Link::new(ours, at(0), at(0));
-            let hello3 = Some([3; HELLO3]);
+            let hello3 = Some(Hello3ToRepeat { message: [3; HELLO3], by: Some(direct(1)), again: true });
             peer.install(at(0), link, Capabilities::default(), Some(direct(1)), hello3, &mut |_| {});
             assert_eq!(actions(&mut peer, 0), [Action::Moved(direct(1))]);
             let every = millis(CONFIRM_EVERY);
@@ -488,7 +489,9 @@ mod tests {
                         let initiates = random.u32() % 2 == 0;
                         let (ours, other) = if initiates { (one, two) } else { (two, one) };
                         theirs = other;
-                        let hello3 = (ours.role() == Role::Initiator).then_some([3; HELLO3]);
+                        let hello3 =
+                            Hello3ToRepeat { message: [3; HELLO3], by: Some(path), again: newest % 3 > 0 };
+                        let hello3 = (ours.role() == Role::Initiator).then_some(hello3);
                         let link = Link::new(ours, time, time);
                         peer.install(time, link, Capabilities::default(), Some(path), hello3, &mut |_| {});
                     }
