@@ -166,7 +166,7 @@ impl Daemon {
             let (node, udp) = (&mut self.node, &mut self.devices.udp);
             let too_long = udp.too_long();
             let more = udp.receive_batch(family, now, &mut self.out, &mut |out, from, datagram| {
-                node.handle_datagram(now, from, datagram, out);
+                node.handle_datagram(now, from, datagram, out)
             });
             (too_long..udp.too_long()).for_each(|_| self.out.count(Discard::TooLong));
             match more {

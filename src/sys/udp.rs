@@ -144,7 +144,8 @@ impl Udp {
         self.sources.clear();
     }
 
-    /// Hands up to [`BATCH`] datagrams of one family to `take`. True while there may be more: an empty outbox
+    /// Hands up to [`BATCH`] datagrams of one family to `take`, which answers whether one was genuine: only then is
+    /// the address that it came to remembered. True while there may be more: an empty outbox
     /// leaves the rest in the kernel until packets come home.
     ///
     /// # Errors
@@ -154,17 +155,18 @@ impl Udp {
         family: Family,
         now: Instant,
         out: &mut Outbox,
-        take: &mut dyn FnMut(&mut Outbox, SocketAddr, Packet),
+        take: &mut dyn FnMut(&mut Outbox, SocketAddr, Packet) -> bool,
     ) -> io::Result<bool> {
         let Some(socket) = &self.sockets[family as usize] else { return Ok(false) };
         for _ in 0..BATCH {
             let Ok(mut packet) = out.blank() else { return Ok(true) };
             match socket.receive(&mut packet) {
                 Ok(Arrival::Datagram { from, to }) => {
-                    if let Some(to) = to {
+                    if take(out, from, packet)
+                        && let Some(to) = to
+                    {
                         self.sources.note(now, from, to);
                     }
-                    take(out, from, packet);
                     continue;
                 }
                 Ok(Arrival::TooLong) => self.too_long += 1,
@@ -413,6 +415,7 @@ mod tests {
             let mut take = |out: &mut Outbox, from, packet: Packet| {
                 all.push((from, packet.len()));
                 out.recycle(packet);
+                true
             };
             while udp.receive_batch(family, Instant::ZERO, &mut out, &mut take).unwrap() {}
         }
@@ -507,6 +510,7 @@ mod tests {
                 udp.receive_batch(Family::V4, Instant::ZERO, &mut out, &mut |out, _, packet| {
                     count += 1;
                     out.recycle(packet);
+                    true
                 })
                 .unwrap()
             };
@@ -514,7 +518,7 @@ mod tests {
             assert!(!batch(&mut b));
             assert_eq!(count, BATCH + 1);
             assert!(
-                b.receive_batch(Family::V4, Instant::ZERO, &mut Outbox::new(0), &mut |_, _, _| ()).unwrap()
+                b.receive_batch(Family::V4, Instant::ZERO, &mut Outbox::new(0), &mut |_, _, _| true).unwrap()
             );
         });
     }
@@ -538,6 +542,24 @@ mod tests {
                 b.network_changed();
                 send(&mut b, address(asker, &a), 3).unwrap();
                 assert_eq!(received(&mut a), [(address(asker, &b), 3)], "the kernel's choice");
+            }
+        });
+    }
+
+    #[test]
+    fn a_forgery_does_not_choose_our_address() {
+        in_namespace("a_forgery_does_not_choose_our_address", || {
+            let mut a = Udp::open(&at("127.0.0.1")).unwrap();
+            let mut b = Udp::open(&anywhere()).unwrap();
+            for (genuine, remembered) in [(false, None), (true, Some(IpAddr::from([127, 0, 0, 5])))] {
+                send(&mut a, address("127.0.0.5", &b), 1).unwrap();
+                let mut out = Outbox::new(PACKETS);
+                let take = &mut |out: &mut Outbox, _, packet| {
+                    out.recycle(packet);
+                    genuine
+                };
+                b.receive_batch(Family::V4, Instant::ZERO, &mut out, take).unwrap();
+                assert_eq!(b.sources.get(address("127.0.0.1", &a)), remembered);
             }
         });
     }
