@@ -186,10 +186,7 @@ impl Daemon {
         while let Ok(Some(signal)) = self.devices.signals.take() {
             match signal {
                 Signal::Stop => return true,
-                Signal::Retry => {
-                    self.log.info(format_args!("trying everybody again"));
-                    self.settled = Some(now);
-                }
+                Signal::Retry => self.settled = Some(now),
                 Signal::Status => {
                     let text = status::render(now, &self.about, &self.node, self.out.tally());
                     text.lines().for_each(|line| self.log.info(format_args!("{line}")));
@@ -249,6 +246,7 @@ impl Daemon {
     fn handle_timeouts(&mut self, now: Instant) {
         if self.settled.is_some_and(|at| at <= now) {
             self.settled = None;
+            self.log.debug(format_args!("the network changed: trying everybody again"));
             self.devices.udp.network_changed();
             self.node.handle_network_change(now, &mut self.out);
         }

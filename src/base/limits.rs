@@ -186,7 +186,7 @@ pub const CIRCUIT_IDLE: Duration = Duration::from_secs(120);
 /// Tables are swept of what is over at this interval.
 pub const SWEEP: Duration = Duration::from_secs(30);
 /// Packets a second that a relay carries on one circuit in one direction.
-pub const CIRCUIT_PACKETS: u32 = 50_000;
+pub const CIRCUIT_PACKETS: u32 = 200_000;
 const _: () = assert!(CIRCUIT_IDLE.as_secs() > 3 * KEEPALIVE.as_secs());
 
 // ---- the switch ----

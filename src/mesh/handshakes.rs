@@ -1,8 +1,6 @@
-//! Handshakes of this node: those it begins ([`Dial`](crate::mesh::dial::Dial)) and those it answers.
-//!
-//! One try to a target is one first message: every address of a volley, and a relay beside them, gets the very same
-//! bytes. An answer is made once and stored: the same first message gets the same second one while the answer lives,
-//! then silence (S2, S5a). A node is let in only when its third message has proved that it has both keys.
+//! The three handshake messages as they come, and what a complete handshake brings about. Those that this node begins are in
+//! `dialing.rs`; those that it has answered wait in `answers.rs`. A node is let in only when its tags have proved that it
+//! has the network's key and its own.
 
 use crate::base::discard::Discard;
 use crate::base::event::Event;

@@ -10,10 +10,11 @@ pub mod circuits;
 pub mod dial;
 mod dialing;
 mod due;
-pub mod exchange;
+mod exchange;
 mod handshakes;
 pub mod hosts;
 pub mod indexes;
+pub mod news;
 pub mod peers;
 mod relay;
 mod ways;
@@ -357,11 +358,15 @@ impl Mesh {
         self.wake(now);
     }
 
-    /// Says goodbye to every peer.
+    /// Says goodbye to every peer; to those behind a relay first, while the relay still knows us.
     pub fn stop(&mut self, now: Instant, out: &mut Outbox) {
-        for slot in 0..self.peers.slots() {
-            if let Some(key) = self.floodable(slot) {
-                self.post_empty(now, key, Kind::Close, out);
+        for relayed in [true, false] {
+            for slot in 0..self.peers.slots() {
+                let Some(key) = self.floodable(slot) else { continue };
+                let direct = self.peers.get(key).is_some_and(|member| member.peer.direct().is_some());
+                if direct != relayed {
+                    self.post_empty(now, key, Kind::Close, out);
+                }
             }
         }
     }

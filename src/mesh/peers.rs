@@ -8,7 +8,7 @@ use crate::base::ids::{CircuitId, NodeId, PeerKey, ShortId};
 use crate::base::limits::{BACKOFF_MAX, PEERS};
 use crate::base::time::Instant;
 use crate::mesh::dial::Dial;
-use crate::mesh::exchange::News;
+use crate::mesh::news::News;
 use crate::peer::Peer;
 
 /// A node and what the mesh does about it.

@@ -127,6 +127,22 @@ mod tests {
     }
 
     #[test]
+    fn who_sends_in_a_peer_s_name_cannot_hold_its_place() {
+        // Whoever invents the peer's address sends twice a second to our other address; the peer sends all the time.
+        let mut sources = Sources::new();
+        sources.note(Instant::ZERO, remote(1), local(1));
+        let mut now = Instant::ZERO + 3 * HALF;
+        for _ in 0..20 {
+            sources.note(now, remote(1), local(2));
+            for _ in 0..10 {
+                now = now + HALF / 10;
+                sources.note(now, remote(1), local(1));
+            }
+        }
+        assert_eq!(sources.get(remote(1)), Some(local(1)));
+    }
+
+    #[test]
     fn a_full_set_forgets_whom_it_did_not_hear_for_longest() {
         let mut sources = Sources::new();
         for i in 0..10_000_u16 {
