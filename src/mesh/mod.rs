@@ -10,6 +10,7 @@ pub mod circuits;
 pub mod dial;
 mod dialing;
 mod due;
+mod ends;
 mod exchange;
 mod handshakes;
 pub mod hints;
