@@ -68,6 +68,9 @@ pub struct Udp {
     missing: Option<Family>,
     port: u16,
     sources: Sources,
+    /// Interfaces that lead into our own tunnel; 0 is none.
+    inside: [u32; 2],
+    from_inside: u64,
     too_long: u64,
 }
 
@@ -95,6 +98,8 @@ impl Udp {
             missing: None,
             port: listen.port,
             sources: Sources::new(),
+            inside: [0; 2],
+            from_inside: 0,
             too_long: 0,
         };
         let mut refusal =
@@ -139,6 +144,17 @@ impl Udp {
         self.too_long
     }
 
+    /// Datagrams dropped because they came through our own tunnel.
+    pub fn from_inside(&self) -> u64 {
+        self.from_inside
+    }
+
+    /// From now on drops what comes in by these interfaces, for they lead into our own tunnel: a path in there would
+    /// carry itself (S20). 0 is no interface.
+    pub fn shut_out(&mut self, interfaces: [u32; 2]) {
+        self.inside = interfaces;
+    }
+
     /// Lets the kernel choose the address to answer from anew: the host's addresses or routes changed.
     pub fn network_changed(&mut self) {
         self.sources.clear();
@@ -161,7 +177,12 @@ impl Udp {
         for _ in 0..BATCH {
             let Ok(mut packet) = out.blank() else { return Ok(true) };
             match socket.receive(&mut packet) {
-                Ok(Arrival::Datagram { from, to }) => {
+                Ok(Arrival::Datagram { interface, .. })
+                    if interface != 0 && self.inside.contains(&interface) =>
+                {
+                    self.from_inside += 1;
+                }
+                Ok(Arrival::Datagram { from, to, .. }) => {
                     if take(out, from, packet)
                         && let Some(to) = to
                     {
@@ -262,7 +283,7 @@ pub struct Socket {
 }
 
 enum Arrival {
-    Datagram { from: SocketAddr, to: Option<IpAddr> },
+    Datagram { from: SocketAddr, to: Option<IpAddr>, interface: u32 },
     TooLong,
 }
 
@@ -359,7 +380,7 @@ impl Socket {
         if arrival.cut || arrival.length > DATAGRAM_MAX || packet.grow(arrival.length).is_err() {
             return Ok(Arrival::TooLong);
         }
-        Ok(Arrival::Datagram { from: arrival.from, to: arrival.to })
+        Ok(Arrival::Datagram { from: arrival.from, to: arrival.to, interface: arrival.interface })
     }
 }
 
@@ -493,6 +514,24 @@ mod tests {
             stranger.send_to(&[0; 65_000], address("127.0.0.1", &a)).unwrap();
             assert_eq!(received(&mut a), []);
             assert_eq!(a.too_long(), 2);
+        });
+    }
+
+    // S20
+    #[test]
+    fn what_comes_through_our_own_tunnel_is_counted_and_dropped() {
+        in_namespace("what_comes_through_our_own_tunnel", || {
+            let lo = Netlink::open().unwrap().link("lo").unwrap().unwrap();
+            let mut a = Udp::open(&anywhere()).unwrap();
+            let mut b = Udp::open(&anywhere()).unwrap();
+            for (shut_out, passed) in [([lo.index, 0], 0), ([77, lo.index], 0), ([77, 78], 1), ([0, 0], 1)] {
+                b.shut_out(shut_out);
+                for host in ["127.0.0.1", "::1"] {
+                    send(&mut a, address(host, &b), 8).unwrap();
+                    assert_eq!(received(&mut b).len(), passed, "{shut_out:?}");
+                }
+            }
+            assert_eq!(b.from_inside(), 4);
         });
     }
 
