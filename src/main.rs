@@ -46,7 +46,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Run(source) => run(&source),
         Command::Check(source) => check(&source),
         Command::Status(name) => print(&control::ask(name.as_deref(), "status").map_err(failed)?),
-        Command::GenPsk => print(&Zeroizing::new(generate_psk(clock::entropy().map_err(failed)?) + "\n")),
+        Command::GenPsk => print(&Zeroizing::new(generate_psk(*clock::entropy().map_err(failed)?) + "\n")),
         Command::Id(source) => {
             let settings = configure(&source)?.settings;
             let hint = "the configuration names no keyfile, so the node has a new id after each start";

@@ -39,20 +39,20 @@ enum Fate {
 impl Node {
     /// A node with these settings. `network_key` is the network's one secret
     /// ([`crypto::identity::network_key`](crate::crypto::identity::network_key)), `secret` the node's
-    /// X25519 key, `seed` all the randomness it will ever use.
+    /// X25519 key, `seed` all the randomness it will ever use; the caller wipes all three.
     pub fn new(
         settings: &Settings,
-        network_key: [u8; 32],
-        secret: [u8; 32],
-        seed: [u8; 32],
+        network_key: &[u8; 32],
+        secret: &[u8; 32],
+        seed: &[u8; 32],
         now: Instant,
     ) -> Node {
-        let mut random = Random::new(seed);
+        let mut random = Random::new(*seed);
         Node {
             switch: Switch::new(random.u64()),
             neighbours: settings.neighbour_cache.then(|| Neighbours::new(random.u64())),
             tunneling: settings.tunneling,
-            mesh: Mesh::new(settings, &network_key, secret, random, now),
+            mesh: Mesh::new(settings, network_key, *secret, random, now),
         }
     }
 

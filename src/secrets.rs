@@ -80,7 +80,7 @@ fn kept_in_file(path: &Path, log: &Logger) -> io::Result<Zeroizing<[u8; 32]>> {
     if let Some(key) = files::load_key(path)? {
         return Ok(key);
     }
-    let key = Zeroizing::new(entropy()?);
+    let key = entropy()?;
     match files::create_key(path, &key) {
         Ok(()) => log.info(format_args!("made the key of this node: {}", path.display())),
         // S24: a read-only or full disk is no reason to leave a router without its network.
@@ -93,7 +93,7 @@ fn kept_until_boot(tag: Option<[u8; 32]>, log: &Logger) -> io::Result<Zeroizing<
     if let Some(key) = tag.and_then(|tag| files::load_cached(&tag)) {
         return Ok(key);
     }
-    let key = Zeroizing::new(entropy()?);
+    let key = entropy()?;
     match tag.map(|tag| files::store_cached(&tag, &key)) {
         Some(Ok(())) => {
             log.info(format_args!("no keyfile is set: to the others this is a new node after each boot"))

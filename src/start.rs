@@ -41,7 +41,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     need_root(&settings)?;
     let clock = Clock::new()?;
     let rights = settings.privileges.as_ref().map(privileges::prepare).transpose()?;
-    let network_key = secrets::network_secret(&settings, &log)?;
+    let mut network_key = secrets::network_secret(&settings, &log)?;
     // It has served, and is wiped by this.
     settings.psk = Secret::new(String::new());
 
@@ -50,9 +50,11 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     let name = tap.as_ref().map(Tap::name);
     let instance = name.unwrap_or(settings.network.as_str());
     let control = open_control(instance, &log)?;
-    let node_key = secrets::node_secret(&settings, control.is_some().then_some(instance), &log)?;
+    let mut node_key = secrets::node_secret(&settings, control.is_some().then_some(instance), &log)?;
     let mut secrets = Secrets { network: *network_key, node: *node_key };
-    drop((network_key, node_key));
+    // This frame stays as long as the program runs, and a drop would wipe where they were moved to.
+    network_key.zeroize();
+    node_key.zeroize();
     let short = short_id(&Identity::from_secret(secrets.node).id());
     let link = tap.as_ref().map(|tap| set_up(tap, &settings, short)).transpose()?;
     let udp = open_sockets(&settings, &log)?;
@@ -73,14 +75,15 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     } else if settings.upcmd.is_some() || settings.downcmd.is_some() {
         log.info(format_args!("upcmd and downcmd are not run without an interface (enabletunneling is no)"));
     }
-    let seed = entropy()?;
+    let mut seed = entropy()?;
     match &rights {
         Some(rights) => rights.drop_rights()?,
         None => privileges::keep_rights()?,
     }
 
-    let node = Node::new(&settings, secrets.network, secrets.node, seed, clock.now());
-    drop(secrets);
+    let node = Node::new(&settings, &secrets.network, &secrets.node, &seed, clock.now());
+    secrets.zeroize();
+    seed.zeroize();
     let story = Story::new(&settings.initpeers);
     let devices = Devices { tap, udp, network, signals, helper, resolver, control };
     Daemon::new(clock, log, about, story, node, devices)?.run()

@@ -251,7 +251,7 @@ mod tests {
         fn new(number: u8, address: &str, initpeers: Vec<Host>) -> Side {
             let settings = settings(initpeers);
             Side {
-                node: Node::new(&settings, [7; 32], [number; 32], [number; 32], at(0)),
+                node: Node::new(&settings, &[7; 32], &[number; 32], &[number; 32], at(0)),
                 out: Outbox::new(PACKETS),
                 about: About::new(&settings, Some("peervpn0"), 7000, at(0)),
                 address: address.parse().unwrap(),

@@ -1,7 +1,8 @@
 //! What happens, told in sentences for the log.
 //!
 //! Knows what was told before: who can make something happen again and again must not fill a router's log
-//! with it, so such a thing is told once in [`PAUSE`], with the number of those left out. A host name that
+//! with it. What strangers and stations can cause is told once in [`PAUSE`], what members can, so often after a
+//! burst of [`BURST`]; both with the number of those left out. A host name that
 //! cannot be resolved is told when that begins and when it ends. No input and output here, no secrets (S16).
 #![forbid(unsafe_code)]
 
@@ -11,10 +12,12 @@ use std::net::SocketAddr;
 use crate::base::event::{Event, Parting, Way};
 use crate::base::ids::HostId;
 use crate::base::settings::{Host, LogLevel};
-use crate::base::time::{Duration, Instant};
+use crate::base::time::{Bucket, Duration, Instant};
 
 /// What others can cause at will is told so often at most.
 const PAUSE: Duration = Duration::from_secs(10);
+/// So many lines of one kind may come at once where members cause them: a mesh that starts is a story to tell.
+const BURST: u32 = 32;
 
 /// A line for the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +32,10 @@ pub struct Line {
 #[derive(Debug)]
 pub struct Story {
     hosts: Vec<(Host, Standing)>,
+    joined: Pause,
+    left: Pause,
+    rerouted: Pause,
+    rekeyed: Pause,
     refused: Pause,
     moved: Pause,
     lost: Pause,
@@ -48,10 +55,14 @@ impl Story {
     pub fn new(hosts: &[Host]) -> Story {
         Story {
             hosts: hosts.iter().map(|host| (host.clone(), Standing::Fine)).collect(),
-            refused: Pause::default(),
-            moved: Pause::default(),
-            lost: Pause::default(),
-            unsent: Pause::default(),
+            joined: Pause::new(BURST),
+            left: Pause::new(BURST),
+            rerouted: Pause::new(BURST),
+            rekeyed: Pause::new(BURST),
+            refused: Pause::new(1),
+            moved: Pause::new(1),
+            lost: Pause::new(1),
+            unsent: Pause::new(1),
         }
     }
 
@@ -59,15 +70,17 @@ impl Story {
     pub fn of_event(&mut self, now: Instant, event: &Event) -> Option<Line> {
         match *event {
             Event::PeerUp { peer, way } => {
-                line(LogLevel::Info, format!("peer {peer} joined, {}", words(way)))
+                self.joined.tell(now, LogLevel::Info, || format!("peer {peer} joined, {}", words(way)))
             }
             Event::PeerDown { peer, why } => {
-                line(LogLevel::Info, format!("peer {peer} left ({})", reason(why)))
+                self.left.tell(now, LogLevel::Info, || format!("peer {peer} left ({})", reason(why)))
             }
             Event::WayChanged { peer, way } => {
-                line(LogLevel::Info, format!("peer {peer} now {}", words(way)))
+                self.rerouted.tell(now, LogLevel::Info, || format!("peer {peer} now {}", words(way)))
             }
-            Event::Rekeyed { peer } => line(LogLevel::Debug, format!("peer {peer} has a new key")),
+            Event::Rekeyed { peer } => {
+                self.rekeyed.tell(now, LogLevel::Debug, || format!("peer {peer} has a new key"))
+            }
             Event::HandshakeRefused { from, why } => self
                 .refused
                 .tell(now, LogLevel::Warn, || format!("handshake with {from} refused: {}", why.label())),
@@ -150,19 +163,22 @@ fn reason(why: Parting) -> &'static str {
 }
 
 /// One kind of thing that may come too often.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Pause {
-    told: Option<Instant>,
+    lines: Bucket,
     left_out: u64,
 }
 
 impl Pause {
+    fn new(burst: u32) -> Pause {
+        Pause { lines: Bucket::new(burst, PAUSE, Instant::ZERO), left_out: 0 }
+    }
+
     fn tell(&mut self, now: Instant, level: LogLevel, sentence: impl FnOnce() -> String) -> Option<Line> {
-        if self.told.is_some_and(|told| now.since(told) < PAUSE) {
+        if !self.lines.take(now) {
             self.left_out += 1;
             return None;
         }
-        self.told = Some(now);
         let mut text = sentence();
         match std::mem::take(&mut self.left_out) {
             0 => (),
@@ -253,6 +269,24 @@ mod tests {
         assert!(story.of_unsent(at(9), address(), &"no route").is_some());
         assert!(text(story.of_event(at(10), &knock)).ends_with("bad public key (and 9 more like it before)"));
         assert!(text(story.of_event(at(20), &knock)).ends_with("bad public key"));
+    }
+
+    #[test]
+    fn a_member_that_comes_and_goes_does_not_fill_the_log() {
+        let way = Way::Direct(address());
+        for event in [
+            Event::PeerUp { peer: PEER, way },
+            Event::PeerDown { peer: PEER, why: Parting::Goodbye },
+            Event::WayChanged { peer: PEER, way },
+        ] {
+            let mut story = story();
+            // Twice a second for an hour, after a mesh of a common size has come up.
+            let told = (0..7200).filter(|n| story.of_event(at(n / 2), &event).is_some()).count();
+            assert_eq!(told, 32 + 359, "{event:?}");
+            let after_the_storm = text(story.of_event(at(4000), &event));
+            assert!(after_the_storm.ends_with("(and 19 more like it before)"), "{after_the_storm}");
+            assert!(!text(story.of_event(at(4000), &event)).contains("more like it"));
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ struct Bench {
 impl Bench {
     fn new(spec: NodeSpec) -> Bench {
         let now = Instant::ZERO;
-        let node = Node::new(&spec.settings(), spec.network_key(), [1; 32], [2; 32], now);
+        let node = Node::new(&spec.settings(), &spec.network_key(), &[1; 32], &[2; 32], now);
         Bench { node, out: Outbox::new(PACKETS), now, events: Vec::new(), wakeups: 0 }
     }
 

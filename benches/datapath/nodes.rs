@@ -90,7 +90,7 @@ impl Side {
     fn new(n: u8) -> Side {
         let settings = settings(n > 0);
         Side {
-            node: Node::new(&settings, [7; 32], [n + 1; 32], [n; 32], Instant::ZERO),
+            node: Node::new(&settings, &[7; 32], &[n + 1; 32], &[n; 32], Instant::ZERO),
             out: Outbox::new(PACKETS),
             address: SocketAddr::from(([192, 0, 2, n + 1], 7000)),
         }

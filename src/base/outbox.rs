@@ -27,7 +27,7 @@ impl Outbox {
     /// An outbox with all the packets there will ever be.
     pub fn new(packets: usize) -> Outbox {
         Outbox {
-            spare: (0..packets).map(|_| Packet::new()).collect(),
+            spare: Packet::pool(packets).collect(),
             datagrams: VecDeque::with_capacity(packets),
             frames: VecDeque::with_capacity(packets),
             events: VecDeque::with_capacity(EVENTS),

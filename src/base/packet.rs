@@ -8,17 +8,27 @@ use core::fmt;
 use crate::base::discard::Discard;
 use crate::base::limits::{HEADROOM, ROOM};
 
-/// An owned buffer of [`ROOM`] bytes of which a middle part is in use.
+/// An owned buffer of [`ROOM`] bytes of which a middle part is in use. Rooms are made once, when the program starts,
+/// and last as long as it does: none is ever given back to the system.
 pub struct Packet {
-    room: Box<[u8; ROOM]>,
+    room: &'static mut [u8; ROOM],
     start: usize,
     end: usize,
 }
 
 impl Packet {
-    /// An empty packet with [`HEADROOM`] free bytes in front. The only place that allocates.
+    /// An empty packet with [`HEADROOM`] free bytes in front.
     pub fn new() -> Packet {
-        Packet { room: Box::new([0; ROOM]), start: HEADROOM, end: HEADROOM }
+        Packet { room: Box::leak(Box::new([0; ROOM])), start: HEADROOM, end: HEADROOM }
+    }
+
+    /// So many empty packets, in one piece of memory that is all zero: the kernel provides each page of it when a
+    /// packet first uses it. Here and in [`Packet::new`] alone is allocated.
+    pub fn pool(packets: usize) -> impl Iterator<Item = Packet> {
+        // One long row of zeros, since a vector of long arrays is written out.
+        let rooms = vec![0; packets * ROOM].leak().chunks_exact_mut(ROOM);
+        let rooms = rooms.filter_map(|room| <&mut [u8; ROOM]>::try_from(room).ok());
+        rooms.map(|room| Packet { room, start: HEADROOM, end: HEADROOM })
     }
 
     /// Forgets the content; `headroom` bytes are free in front afterwards.
@@ -144,6 +154,20 @@ mod tests {
         packet.push_back(ROOM - HEADROOM).unwrap();
         packet.push_front(HEADROOM).unwrap();
         assert_eq!(packet.len(), ROOM);
+    }
+
+    #[test]
+    fn the_rooms_of_a_pool_are_apart() {
+        let mut pool: Vec<Packet> = Packet::pool(3).collect();
+        for (packet, byte) in pool.iter_mut().zip([1, 2, 3]) {
+            packet.push_back(ROOM - HEADROOM).unwrap();
+            packet.push_front(HEADROOM).unwrap();
+            packet.bytes_mut().fill(byte);
+        }
+        assert_eq!(pool.len(), 3);
+        for (packet, byte) in pool.iter().zip([1, 2, 3]) {
+            assert!(packet.bytes().iter().all(|&found| found == byte));
+        }
     }
 
     #[test]

@@ -28,8 +28,9 @@ pub struct KeyPair {
 
 impl KeyPair {
     /// The pair with this secret, of which any 32 bytes will do.
-    pub fn from_secret(secret: [u8; 32]) -> KeyPair {
-        let secret = StaticSecret::from(secret);
+    pub fn from_secret(mut bytes: [u8; 32]) -> KeyPair {
+        let secret = StaticSecret::from(bytes);
+        bytes.zeroize();
         let public = PublicKey::from(&secret).to_bytes();
         KeyPair { secret, public }
     }
@@ -68,8 +69,10 @@ pub struct Identity {
 
 impl Identity {
     /// The identity with this secret, 32 random bytes that are kept in the key file.
-    pub fn from_secret(secret: [u8; 32]) -> Identity {
-        Identity { keys: KeyPair::from_secret(secret) }
+    pub fn from_secret(mut secret: [u8; 32]) -> Identity {
+        let keys = KeyPair::from_secret(secret);
+        secret.zeroize();
+        Identity { keys }
     }
 
     /// What others know the node by.

@@ -5,6 +5,8 @@
 
 use std::io;
 
+use zeroize::Zeroizing;
+
 use crate::base::time::Instant;
 use crate::sys::{Context, check};
 
@@ -46,9 +48,9 @@ fn boottime() -> io::Result<u64> {
 ///
 /// # Errors
 /// A kernel that gives no randomness at all.
-pub fn entropy() -> io::Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed)
+pub fn entropy() -> io::Result<Zeroizing<[u8; 32]>> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed)
         .map_err(|error| io::Error::other(format!("cannot get random bytes: {error}")))?;
     Ok(seed)
 }
@@ -78,6 +80,6 @@ mod tests {
     // S8: two draws are never alike.
     #[test]
     fn no_two_seeds_are_alike() {
-        assert_ne!(entropy().unwrap(), entropy().unwrap());
+        assert_ne!(*entropy().unwrap(), *entropy().unwrap());
     }
 }

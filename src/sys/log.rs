@@ -4,18 +4,27 @@
 //! (sd-daemon(3)), anything else, procd's pipe above all, the level as a word; its reader knows the time.
 //! One message is one line and one write, whatever names from outside are in it. How often a kind of
 //! message may come is the daemon's affair. Secrets never come here (S16).
+//!
+//! A reader that stands still must not stop the VPN: what standard error does not take at once is dropped and
+//! counted, and the number is told when it takes lines again. It is asked before each line whether it does;
+//! making it non-blocking instead would change the terminal or pipe for everybody who shares it.
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use crate::base::settings::LogLevel;
+use crate::sys::check;
 
 /// Writes what the level lets pass.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Logger {
     level: LogLevel,
     reader: Reader,
+    /// Lines that nobody took since the last one that somebody did.
+    dropped: Cell<u64>,
 }
 
 /// Who is at the other end of standard error.
@@ -39,7 +48,7 @@ impl Logger {
         } else {
             Reader::Pipe
         };
-        Logger { level, reader }
+        Logger { level, reader, dropped: Cell::new(0) }
     }
 
     /// Whether a message of this level is written: ask before collecting what is dear to collect.
@@ -70,11 +79,38 @@ impl Logger {
     /// A message of that level.
     pub fn tell(&self, level: LogLevel, message: fmt::Arguments<'_>) {
         if self.writes(level) {
-            let line = line(self.reader, level, message);
-            // A log that nobody takes any more must not stop the VPN: the error has no other place to go.
-            let _ = io::stderr().lock().write_all(line.as_bytes());
+            self.write(io::stderr().as_fd(), level, message);
         }
     }
+
+    fn write(&self, to: BorrowedFd<'_>, level: LogLevel, message: fmt::Arguments<'_>) {
+        let dropped = self.dropped.get();
+        if dropped > 0 {
+            let text = format_args!("lines missing here: {dropped}, for the log was not read");
+            if !put(to, &line(self.reader, LogLevel::Warn, text)) {
+                self.dropped.set(dropped + 1);
+                return;
+            }
+            self.dropped.set(0);
+        }
+        if !put(to, &line(self.reader, level, message)) {
+            self.dropped.set(self.dropped.get() + 1);
+        }
+    }
+}
+
+/// Writes a line if that does not block: a pipe that is ready takes 4096 bytes (pipe(7)), a terminal that is held
+/// (Ctrl-S) is not. False when it was not ready. A log that is gone for good has taken it: the error has no
+/// other place to go.
+fn put(to: BorrowedFd<'_>, line: &str) -> bool {
+    let mut question = libc::pollfd { fd: to.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one structure, which lives through the call.
+    if !matches!(check(unsafe { libc::poll(&raw mut question, 1, 0) }), Ok(1)) {
+        return false;
+    }
+    // SAFETY: the bytes live through the call with the length given; the kernel only reads them.
+    let _ = check(unsafe { libc::write(to.as_raw_fd(), line.as_ptr().cast(), line.len()) });
+    true
 }
 
 fn line(reader: Reader, level: LogLevel, message: fmt::Arguments<'_>) -> String {
@@ -172,9 +208,31 @@ mod tests {
 
     #[test]
     fn the_level_lets_pass_what_stands_before_it() {
-        let logger = Logger { level: LogLevel::Warn, reader: Reader::Pipe };
+        let logger = Logger { level: LogLevel::Warn, reader: Reader::Pipe, dropped: Cell::new(0) };
         assert!(logger.writes(LogLevel::Error) && logger.writes(LogLevel::Warn));
         assert!(!logger.writes(LogLevel::Info) && !logger.writes(LogLevel::Debug));
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_holds_up_nothing_and_tells_what_is_missing() {
+        use std::io::Read as _;
+        let logger = Logger { level: LogLevel::Info, reader: Reader::Pipe, dropped: Cell::new(0) };
+        let (mut reader, writer) = io::pipe().unwrap();
+        let say = |number: u32| logger.write(writer.as_fd(), LogLevel::Info, format_args!("line {number}"));
+        (0..20_000).for_each(say);
+        let dropped = logger.dropped.get();
+        assert!(dropped > 0, "the pipe was full");
+        let mut taken = vec![0; 1 << 20];
+        let length = reader.read(&mut taken).unwrap();
+        assert!(taken[..length].starts_with(b"line 0\nline 1\n"));
+        say(20_000);
+        drop(writer);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        let missing =
+            format!("warning: lines missing here: {dropped}, for the log was not read\nline 20000\n");
+        assert!(rest.ends_with(&missing), "{rest}");
+        assert_eq!(logger.dropped.get(), 0);
     }
 
     #[test]

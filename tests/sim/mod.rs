@@ -249,7 +249,7 @@ impl World {
         member.secret = secret;
         member.name = short_id(secret);
         member.life += 1;
-        let node = Node::new(&member.spec.settings(), member.spec.network_key(), secret, seed, self.now);
+        let node = Node::new(&member.spec.settings(), &member.spec.network_key(), &secret, &seed, self.now);
         member.node = Some(node);
         self.set_timer(id);
     }
