@@ -78,6 +78,7 @@ impl Daemon {
     ) -> io::Result<Daemon> {
         let poll = Poll::new()?;
         watch_all(&poll, &mut devices)?;
+        devices.udp.shut_out(devices.network.inside());
         Ok(Daemon {
             clock,
             log,
@@ -164,11 +165,12 @@ impl Daemon {
                 continue;
             }
             let (node, udp) = (&mut self.node, &mut self.devices.udp);
-            let too_long = udp.too_long();
+            let (too_long, from_inside) = (udp.too_long(), udp.from_inside());
             let more = udp.receive_batch(family, now, &mut self.out, &mut |out, from, datagram| {
-                node.handle_datagram(now, from, datagram, out);
+                node.handle_datagram(now, from, datagram, out)
             });
             (too_long..udp.too_long()).for_each(|_| self.out.count(Discard::TooLong));
+            (from_inside..udp.from_inside()).for_each(|_| self.out.count(Discard::InsideTunnel));
             match more {
                 Ok(more) => self.ready.put(token, more),
                 Err(error) => self.log.warn(format_args!("cannot receive: {error}")),
@@ -186,10 +188,7 @@ impl Daemon {
         while let Ok(Some(signal)) = self.devices.signals.take() {
             match signal {
                 Signal::Stop => return true,
-                Signal::Retry => {
-                    self.log.info(format_args!("trying everybody again"));
-                    self.settled = Some(now);
-                }
+                Signal::Retry => self.settled = Some(now),
                 Signal::Status => {
                     let text = status::render(now, &self.about, &self.node, self.out.tally());
                     text.lines().for_each(|line| self.log.info(format_args!("{line}")));
@@ -211,6 +210,7 @@ impl Daemon {
                 return Ok(());
             }
         };
+        self.devices.udp.shut_out(self.devices.network.inside());
         if changes.network {
             self.settled = self.settled.or(Some(now + NETWORK_SETTLES));
         }
@@ -249,6 +249,7 @@ impl Daemon {
     fn handle_timeouts(&mut self, now: Instant) {
         if self.settled.is_some_and(|at| at <= now) {
             self.settled = None;
+            self.log.debug(format_args!("the network changed: trying everybody again"));
             self.devices.udp.network_changed();
             self.node.handle_network_change(now, &mut self.out);
         }

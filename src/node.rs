@@ -111,15 +111,18 @@ impl Node {
         }
     }
 
-    /// A datagram from the network.
+    /// A datagram from the network. True when it was genuine: made by a member for us, and not seen before in its
+    /// session. A first message counts when it was made with the network's key.
     pub fn handle_datagram(
         &mut self,
         now: Instant,
         from: SocketAddr,
         mut datagram: Packet,
         out: &mut Outbox,
-    ) {
-        let fate = match self.mesh.open(now, from, &mut datagram, out) {
+    ) -> bool {
+        let opened = self.mesh.open(now, from, &mut datagram, out);
+        let genuine = opened.is_ok();
+        let fate = match opened {
             Ok(Opened::Frame(peer)) => self.receive_frame(now, peer, &datagram, out),
             Ok(Opened::Forward(to)) => Ok(Fate::Send(to)),
             Ok(Opened::Spent) => Ok(Fate::Spent),
@@ -127,6 +130,7 @@ impl Node {
         };
         settle(fate, datagram, out);
         self.forget_departed();
+        genuine
     }
 
     fn receive_frame(

@@ -119,8 +119,8 @@ fn set_up(tap: &Tap, settings: &Settings, short: ShortId) -> io::Result<Link> {
 }
 
 fn explain_ipv6(error: io::Error) -> io::Error {
-    let hint = "is IPv6 switched off on this host? see net.ipv6.conf.all.disable_ipv6, or remove ifconfig6";
-    io::Error::new(error.kind(), format!("{error} ({hint})"))
+    let hint = "if IPv6 is off on this host, see net.ipv6.conf.all.disable_ipv6 or remove ifconfig6";
+    io::Error::new(error.kind(), format!("{error}; {hint}"))
 }
 
 /// A node's MAC address: locally administered, and the same wherever the node's key is the same.

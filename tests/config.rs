@@ -362,3 +362,21 @@ impl Chance {
         usize::try_from(self.0 % bound.max(1) as u64).unwrap()
     }
 }
+
+// S20: what lies behind the tunnel is no way to a peer.
+#[test]
+fn the_subnets_of_our_own_interface_are_inside() {
+    let settings =
+        settings("networkname x\npsk verysecurepassword\nifconfig4 10.99.0.1/20\nifconfig6 fd00:9::1/64\n");
+    for (address, inside) in [
+        ("10.99.0.1", true),
+        ("10.99.15.255", true),
+        ("::ffff:10.99.0.2", true),
+        ("10.99.16.0", false),
+        ("192.0.2.1", false),
+        ("fd00:9::77", true),
+        ("fd00:9:0:1::77", false),
+    ] {
+        assert_eq!(settings.is_inside(address.parse().unwrap()), inside, "{address}");
+    }
+}

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use peervpn::config::cli::{Early, parse};
 use peervpn::config::load;
-use peervpn::config::options::OPTIONS;
+use peervpn::config::options::{OPTIONS, UCI_OPTIONS};
+use peervpn::config::section;
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+const DOCUMENTS: [&str; 6] =
+    ["README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/openwrt.md"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -84,6 +85,25 @@ fn the_readme_explains_every_option_as_the_program_does() {
 }
 
 #[test]
+fn the_readme_explains_the_options_of_a_router_as_the_program_does() {
+    let readme = repository("README.md");
+    for option in UCI_OPTIONS {
+        let default = if option.default.is_empty() { String::new() } else { format!("`{}`", option.default) };
+        let hint = option.hint.replace('|', "\\|");
+        let line = format!("| `{}` {hint} | {default} | {} |", option.name, option.help);
+        assert!(readme.lines().any(|found| found == line), "README.md lacks the line\n{line}");
+    }
+    let sections = blocks(&readme, "uci");
+    assert!(!sections.is_empty());
+    for text in sections {
+        let networks = section::read(text.as_bytes(), "README.md").unwrap();
+        assert_eq!((networks.all.len(), networks.strays.as_slice()), (1, [].as_slice()));
+        let loaded = networks.all[0].load(&mut |_| Err(io::ErrorKind::NotFound.into()));
+        assert_eq!(loaded.unwrap_or_else(|faults| panic!("{faults:?}")).loaded.notices, []);
+    }
+}
+
+#[test]
 fn the_commands_of_the_readme_are_commands() {
     let readme = repository("README.md");
     let lines = blocks(&readme, "sh").concat();
@@ -97,10 +117,20 @@ fn the_commands_of_the_readme_are_commands() {
         assert!(parse(words).is_ok(), "{line}");
     }
     assert!(seen >= 4, "the five minutes have at least genpsk, check, run and status");
-    for command in ["run", "check", "status", "genpsk", "id"] {
+    for command in ["run", "check", "status", "genpsk", "id", "uci", "convert"] {
         let help = parse([OsString::from(command), OsString::from("--help")]);
         assert!(matches!(help, Err(Early::Answer(_))), "{command}");
         assert!(readme.contains(&format!("`peervpn {command}")) || command == "run", "{command}");
+    }
+}
+
+#[test]
+fn the_files_of_the_guide_to_openwrt_are_accepted() {
+    let configurations = blocks(&repository("docs/openwrt.md"), "conf");
+    assert!(configurations.len() >= 2, "the server's and the laptop's");
+    for text in configurations {
+        let loaded = load(text.as_bytes(), "docs/openwrt.md", &mut |_| Err(io::ErrorKind::NotFound.into()));
+        assert_eq!(loaded.unwrap_or_else(|faults| panic!("{text}\n{faults:?}")).notices, []);
     }
 }
 
@@ -150,7 +180,8 @@ fn no_link_leads_nowhere() {
                 continue;
             }
             let (file, place) = link.split_once('#').unwrap_or((link, ""));
-            let file = if file.is_empty() { document } else { file };
+            let beside = Path::new(document).parent().unwrap().join(file);
+            let file = if file.is_empty() { document } else { beside.to_str().unwrap() };
             assert!(root().join(file).exists(), "{document} links to {link}");
             let headings = prose(&repository(file));
             let found = headings

@@ -409,7 +409,7 @@ macro_rules! values {
 fn the_times_are_those_of_the_program() {
     let times = values!(REKEY_INITIATOR REKEY_RESPONDER REKEY_JITTER REKEY_YIELD FRAMES_UNTIL ACCEPT_GRACE IDLE_GRACE
         SESSION_UNTIL SESSION_RENEWAL INDEX_REST FIRST_PAUSE BACKOFF_MAX BACKOFF_HOST RESOLVE_AFTER FORGET_AFTER
-        BACKOFF_LIVE ANSWER_LIFE CONFIRM_LIFE CONFIRM_EVERY KEEPALIVE QUIET PROBE_AFTER PROBE_EVERY DEAD_AFTER LOST_FOR UPGRADE_MAX
+        PLACE_EVERY BACKOFF_LIVE ANSWER_LIFE CONFIRM_LIFE CONFIRM_EVERY KEEPALIVE QUIET PROBE_AFTER PROBE_EVERY DEAD_AFTER LOST_FOR UPGRADE_MAX
         RELAY_HEADSTART NEWS_DELAY NEWS_EVERY NEWS_AGAIN CIRCUIT_AGAIN CIRCUIT_IDLE);
     let wanted: BTreeMap<_, _> = times.map(|(name, time)| (name.to_owned(), in_words(time))).into();
     assert_eq!(rows("## 12. Times"), wanted);
@@ -426,9 +426,9 @@ fn the_times_are_those_of_the_program() {
 #[test]
 fn the_limits_are_those_of_the_program() {
     let sizes = values!(FRAME_MAX CONTROL_MAX DATAGRAM_MAX PEERS ENDPOINTS_PER_PEER ANSWERS CIRCUITS_PER_PEER CIRCUITS
-        HELLOS_REMEMBERED PSK_MIN NEWS_ENTRIES)
+        HELLOS_REMEMBERED INDEXES_OURS PSK_MIN NEWS_ENTRIES)
     .map(|(name, value)| (name.to_owned(), value.to_string()));
-    let rates = values!(HINTS_PER_SECOND HINTS_BURST NEWS_BURST CIRCUIT_PACKETS)
+    let rates = values!(HINTS_PER_SECOND HINTS_BURST PLACE_BURST NEWS_BURST CIRCUIT_PACKETS)
         .map(|(name, value)| (name.to_owned(), value.to_string()));
     let windows = values!(REPLAY_WINDOW HOP_WINDOW).map(|(name, value)| (name.to_owned(), value.to_string()));
     let mut wanted: BTreeMap<String, String> = sizes.into_iter().chain(rates).chain(windows).collect();

@@ -8,7 +8,7 @@
 #   cable A IF_A B IF_B           a cable between two hosts
 #   on HOST COMMAND…              runs a command there, in /
 #   box HOST WAN [fully-random]   makes a host a NAT and firewall, as providers and home routers have them
-#   start HOST FILE               peervpn FILE there, in the background; its words go to DIRECTORY/HOST.log
+#   start HOST ARGUMENT…          peervpn ARGUMENT… there, in the background; its words go to DIRECTORY/HOST.log
 #   is_running HOST               whether its daemon lives
 #   halt HOST [SIGNAL]            ends it and waits; the exit code is its own
 #   lab_close                     ends what was started, by process id, and removes what was made
@@ -120,12 +120,13 @@ RULES
 }
 
 start() {
-    local name=$1 file=$2 holder
+    local name=$1 holder
+    shift
     holder=$(pid_of "$name.holder")
     # No function call between `&` and the program: $! must be the daemon itself. It leads a session of its own,
     # so that Ctrl-C in the terminal reaches this script, which then ends it in order.
     nsenter --target "$holder" --mount --net --uts -- \
-        setsid env --default-signal=INT,QUIT "$PEERVPN" "$file" </dev/null >>"$LAB/$name.log" 2>&1 &
+        setsid env --default-signal=INT,QUIT "$PEERVPN" "$@" </dev/null >>"$LAB/$name.log" 2>&1 &
     remember $! "$name.daemon"
 }
 

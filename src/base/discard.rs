@@ -40,10 +40,12 @@ pub enum Discard {
     NotForwarded,
     /// The kernel would not take it.
     KernelRefused,
+    /// A datagram that came by way of our own interface.
+    InsideTunnel,
 }
 
 /// All reasons, in the order of their numbers.
-pub const DISCARDS: [Discard; 18] = [
+pub const DISCARDS: [Discard; 19] = [
     Discard::Truncated,
     Discard::TooLong,
     Discard::Malformed,
@@ -62,6 +64,7 @@ pub const DISCARDS: [Discard; 18] = [
     Discard::Unexpected,
     Discard::NotForwarded,
     Discard::KernelRefused,
+    Discard::InsideTunnel,
 ];
 
 impl Discard {
@@ -86,6 +89,7 @@ impl Discard {
             Discard::Unexpected => "unexpected",
             Discard::NotForwarded => "not forwarded",
             Discard::KernelRefused => "kernel refused",
+            Discard::InsideTunnel => "through our own tunnel",
         }
     }
 }

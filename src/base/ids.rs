@@ -48,7 +48,7 @@ pub struct HostId(pub u16);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SessionIndex(pub u32);
 
-/// A circuit number, chosen by the node that sends on it towards a relay, or by the relay towards the far end.
+/// A circuit number, chosen by the node that receives packets under it, so that no two of its circuits can be confused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CircuitId(pub u32);
 

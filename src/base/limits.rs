@@ -58,7 +58,7 @@ pub const ANSWERS: usize = 128;
 pub const INDEXES: usize = 4096;
 /// Circuits that one peer may have through us, and that we may have through one relay.
 pub const CIRCUITS_PER_PEER: usize = 256;
-/// Circuits in all that we carry for others.
+/// Circuit numbers that we have given out: one for a circuit that ends here, two for one that leads through us.
 pub const CIRCUITS: usize = 4096;
 /// First messages remembered, so that the same one is answered with the same bytes.
 pub const HELLOS_REMEMBERED: usize = 1024;
@@ -135,6 +135,14 @@ pub const FORGET_AFTER: Duration = Duration::from_secs(600);
 pub const HINTS_PER_SECOND: u32 = 10;
 /// So many of those may go at once.
 pub const HINTS_BURST: u32 = 32;
+/// One of those goes to one address (IPv6: network of 64 bits) in this time, in the mean.
+pub const PLACE_EVERY: Duration = Duration::from_secs(10);
+/// So many of those may go to one address at once.
+pub const PLACE_BURST: u32 = 6;
+/// Addresses whose share is remembered.
+pub const PLACES: usize = 512;
+/// Indexes that handshakes of others leave to ours and to new keys of sessions.
+pub const INDEXES_OURS: usize = 3 * PEERS;
 /// The longest pause between two tries while an older session lives.
 pub const BACKOFF_LIVE: Duration = Duration::from_secs(8);
 /// An answered first message is remembered, and its answer can be completed, for this long.
@@ -186,7 +194,7 @@ pub const CIRCUIT_IDLE: Duration = Duration::from_secs(120);
 /// Tables are swept of what is over at this interval.
 pub const SWEEP: Duration = Duration::from_secs(30);
 /// Packets a second that a relay carries on one circuit in one direction.
-pub const CIRCUIT_PACKETS: u32 = 50_000;
+pub const CIRCUIT_PACKETS: u32 = 200_000;
 const _: () = assert!(CIRCUIT_IDLE.as_secs() > 3 * KEEPALIVE.as_secs());
 
 // ---- the switch ----

@@ -65,6 +65,25 @@ pub struct Settings {
     pub loglevel: LogLevel,
 }
 
+impl Settings {
+    /// Whether an address lies in the subnet of our own interface: behind the tunnel, so no way to a peer (S20).
+    pub fn is_inside(&self, address: IpAddr) -> bool {
+        match address.to_canonical() {
+            IpAddr::V4(address) => self.ifconfig4.is_some_and(|(ours, prefix)| {
+                is_subnet(prefix, (ours.to_bits() ^ address.to_bits()).leading_zeros())
+            }),
+            IpAddr::V6(address) => self.ifconfig6.is_some_and(|(ours, prefix)| {
+                is_subnet(prefix, (ours.to_bits() ^ address.to_bits()).leading_zeros())
+            }),
+        }
+    }
+}
+
+/// Whether so many equal bits in front put an address in a subnet. A prefix of no bits is the whole world, no subnet.
+fn is_subnet(prefix: u8, equal: u32) -> bool {
+    prefix != 0 && equal >= u32::from(prefix)
+}
+
 /// A network's name in its normal form: `A` to `Z`, `0` to `9` and `_`, at most 255 bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NetworkName(String);

@@ -143,8 +143,20 @@ impl Bucket {
         Bucket { tokens: burst, burst, interval, refilled: now }
     }
 
+    /// Whether there is a token.
+    pub fn has(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.tokens > 0
+    }
+
     /// Takes a token, if there is one.
     pub fn take(&mut self, now: Instant) -> bool {
+        let taken = self.has(now);
+        self.tokens -= u32::from(taken);
+        taken
+    }
+
+    fn refill(&mut self, now: Instant) {
         while self.tokens < self.burst && self.refilled + self.interval <= now {
             self.tokens += 1;
             self.refilled = self.refilled + self.interval;
@@ -152,9 +164,6 @@ impl Bucket {
         if self.tokens == self.burst {
             self.refilled = now;
         }
-        let taken = self.tokens > 0;
-        self.tokens -= u32::from(taken);
-        taken
     }
 
     /// When there will be a token.

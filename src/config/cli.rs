@@ -9,10 +9,16 @@ use std::path::PathBuf;
 
 use argh::{FromArgs, SubCommands};
 
-use crate::config::options::OPTIONS;
+use crate::config::options::{OPTIONS, UCI_OPTIONS};
 
 /// Where a configuration is looked for when none is named, in this order.
 pub const USUAL_FILES: [&str; 2] = ["/etc/peervpn/peervpn.conf", "/etc/peervpn.conf"];
+
+/// Where OpenWrt keeps the networks of this router, the first that is there: what stands in the override directory
+/// counts instead of the file.
+pub const UCI_FILES: [&str; 2] = ["/var/run/uci/peervpn", "/etc/config/peervpn"];
+/// The name of a section that is made of a `peervpn.conf`, if none is named.
+pub const SECTION: &str = "vpn";
 
 /// What to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +35,35 @@ pub enum Command {
     Id(Source),
     /// Print the node id of a key file.
     IdOfKey(PathBuf),
+    /// Check all networks of the router.
+    CheckUci,
+    /// Something about the networks of the router.
+    Uci(Uci),
+    /// Turn a file of one grammar into one of the other.
+    Convert {
+        /// What to read; `-` is standard input.
+        file: PathBuf,
+        /// Which section to make, or to take.
+        section: Option<String>,
+        /// What to write, where nothing is yet; none for standard output.
+        to: Option<PathBuf>,
+    },
+}
+
+/// What there is to do about the networks of a router.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Uci {
+    /// Name those that are enabled.
+    List,
+    /// Write the settings of one for its daemon, or to standard output.
+    Export {
+        /// Its section.
+        name: String,
+        /// To standard output.
+        stdout: bool,
+    },
+    /// Print what the firewall is to let through for one.
+    Firewall(String),
 }
 
 /// Where a configuration comes from.
@@ -40,6 +75,8 @@ pub enum Source {
     Stdin,
     /// This file.
     File(PathBuf),
+    /// This section of the first of [`UCI_FILES`] that exists.
+    Uci(String),
 }
 
 /// There is nothing to do but to print this and to end.
@@ -68,6 +105,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Early>
         ["help", "options"] => Err(Early::Answer(describe_options())),
         ["help", command] if is_command(command) => read(&[command, "--help"]),
         ["help", ..] => Err(misuse("help is about 'options' or one of the commands")),
+        ["--uci", ..] => read(&[&["run"], words.as_slice()].concat()),
         [first, ..] if is_command(first) || (first.starts_with('-') && *first != "-") => read(&words),
         _ => read(&[&["run"], words.as_slice()].concat()),
     }
@@ -93,13 +131,25 @@ fn read(words: &[&str]) -> Result<Command, Early> {
         return Err(Early::Answer(concat!("peervpn ", env!("CARGO_PKG_VERSION"), "\n").to_owned()));
     }
     match top.verb {
-        Some(Verb::Run(run)) => Ok(Command::Run(source(run.file))),
-        Some(Verb::Check(check)) => Ok(Command::Check(source(check.file))),
+        Some(Verb::Run(Run { uci: true, file: None })) => Err(misuse("which network? name its section")),
+        Some(Verb::Run(Run { uci: true, file: Some(name) })) => Ok(Command::Run(Source::Uci(name))),
+        Some(Verb::Run(Run { uci: false, file })) => Ok(Command::Run(source(file))),
+        Some(Verb::Check(Check { uci: true, file: None })) => Ok(Command::CheckUci),
+        Some(Verb::Check(Check { uci: true, file: Some(name) })) => Ok(Command::Check(Source::Uci(name))),
+        Some(Verb::Check(Check { uci: false, file })) => Ok(Command::Check(source(file))),
         Some(Verb::Status(status)) => Ok(Command::Status(status.name)),
         Some(Verb::GenPsk(_)) => Ok(Command::GenPsk),
         Some(Verb::Id(Id { file: None, keyfile: Some(path) })) => Ok(Command::IdOfKey(path)),
         Some(Verb::Id(Id { file, keyfile: None })) => Ok(Command::Id(source(file))),
         Some(Verb::Id(_)) => Err(misuse("a configuration or a key file, not both")),
+        Some(Verb::Uci(UciWord { verb: UciVerb::List(_) })) => Ok(Command::Uci(Uci::List)),
+        Some(Verb::Uci(UciWord { verb: UciVerb::Export(Export { name, stdout }) })) => {
+            Ok(Command::Uci(Uci::Export { name, stdout }))
+        }
+        Some(Verb::Uci(UciWord { verb: UciVerb::Firewall(Firewall { name }) })) => {
+            Ok(Command::Uci(Uci::Firewall(name)))
+        }
+        Some(Verb::Convert(convert)) => convert.command(),
         None => Err(misuse("a command or a file is missing")),
     }
 }
@@ -124,19 +174,29 @@ pub fn describe_options() -> String {
         let yet = if row.is_not_yet() { " (not supported yet)" } else { "" };
         let _ = write!(text, "\n{} {}{default}\n    {}{yet}\n", row.name, row.hint, row.help);
     }
+    text.push_str("\nA network of /etc/config/peervpn (OpenWrt) has these too:\n");
+    for option in UCI_OPTIONS {
+        let default =
+            if option.default.is_empty() { String::new() } else { format!(" [{}]", option.default) };
+        let _ = write!(text, "\n{} {}{default}\n    {}\n", option.name, option.hint, option.help);
+    }
     text
+}
+
+/// What a section's name may be, so that any program can read what is made.
+fn is_section_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// A full-mesh Ethernet VPN.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("--help", "-h"),
-    usage = "[run] [FILE | -]\n       peervpn COMMAND [ARGUMENTS]",
+    usage = "[run] [FILE | - | --uci NETWORK]\n       peervpn COMMAND [ARGUMENTS]",
     note = "Without FILE, /etc/peervpn/peervpn.conf and /etc/peervpn.conf are tried in\n\
-            turn; '-' is standard input. 'peervpn help options' explains all that a\n\
-            FILE may hold. Signals: TERM, INT: stop; HUP: the network changed, retry\n\
-            now; USR1: status to the log. Exit codes: 0 done, 1 failed at run time,\n\
-            2 wrong configuration or arguments."
+            turn; '-' is standard input. 'peervpn help options' explains what FILE may\n\
+            hold. Signals: TERM, INT: stop; HUP: the network changed, retry now; USR1:\n\
+            status to the log. Exit codes: 0 done, 1 failed, 2 wrong configuration."
 )]
 struct Top {
     /// print the version
@@ -155,12 +215,18 @@ enum Verb {
     Status(Status),
     GenPsk(GenPsk),
     Id(Id),
+    Uci(UciWord),
+    Convert(Convert),
 }
 
 /// run a node (the word may be left out)
 #[derive(FromArgs)]
 #[argh(subcommand, name = "run", help_triggers("--help", "-h"))]
 struct Run {
+    /// FILE is the name of a network of /etc/config/peervpn
+    #[argh(switch)]
+    uci: bool,
+
     /// configuration; '-' for standard input
     #[argh(positional, arg_name = "FILE")]
     file: Option<String>,
@@ -170,6 +236,10 @@ struct Run {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "check", help_triggers("--help", "-h"))]
 struct Check {
+    /// FILE is the name of a network of /etc/config/peervpn; without it, all that are enabled
+    #[argh(switch)]
+    uci: bool,
+
     /// configuration; '-' for standard input
     #[argh(positional, arg_name = "FILE")]
     file: Option<String>,
@@ -200,6 +270,89 @@ struct Id {
     /// a key file instead of a configuration
     #[argh(option, short = 'k', arg_name = "KEYFILE")]
     keyfile: Option<PathBuf>,
+}
+
+/// the networks of /etc/config/peervpn on OpenWrt
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "uci",
+    help_triggers("--help", "-h"),
+    note = "A file that cannot be read as a whole has no networks: exit code 2. A network\n\
+            with mistakes in it is listed all the same, as its name tells that it is to\n\
+            run; exporting it fails with exit code 2 and leaves what was exported before."
+)]
+struct UciWord {
+    #[argh(subcommand)]
+    verb: UciVerb,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum UciVerb {
+    List(List),
+    Export(Export),
+    Firewall(Firewall),
+}
+
+/// name the networks that are enabled, one a line
+#[derive(FromArgs)]
+#[argh(subcommand, name = "list", help_triggers("--help", "-h"))]
+struct List {}
+
+/// write a network's settings to /var/run/peervpn/NETWORK.conf
+#[derive(FromArgs)]
+#[argh(subcommand, name = "export", help_triggers("--help", "-h"))]
+struct Export {
+    /// print them instead, the key included
+    #[argh(switch)]
+    stdout: bool,
+
+    /// the section of /etc/config/peervpn
+    #[argh(positional, arg_name = "NETWORK")]
+    name: String,
+}
+
+/// print what the firewall is to let through, a rule a line
+#[derive(FromArgs)]
+#[argh(subcommand, name = "firewall", help_triggers("--help", "-h"))]
+struct Firewall {
+    /// the section of /etc/config/peervpn
+    #[argh(positional, arg_name = "NETWORK")]
+    name: String,
+}
+
+/// make a UCI section of a peervpn.conf, or the reverse
+#[derive(FromArgs)]
+#[argh(subcommand, name = "convert", help_triggers("--help", "-h"))]
+struct Convert {
+    /// a peervpn.conf or a UCI file; '-' for standard input
+    #[argh(positional, arg_name = "FILE")]
+    file: PathBuf,
+
+    /// the section to make (vpn), or which one to take
+    #[argh(option, arg_name = "NAME")]
+    section: Option<String>,
+
+    /// the file to write; there must be none of that name
+    #[argh(option, arg_name = "FILE")]
+    to: Option<PathBuf>,
+
+    /// print it instead, the key included
+    #[argh(switch)]
+    stdout: bool,
+}
+
+impl Convert {
+    fn command(self) -> Result<Command, Early> {
+        if self.to.is_some() == self.stdout {
+            return Err(misuse("where to? either --to FILE or --stdout"));
+        }
+        if self.section.as_ref().is_some_and(|name| !is_section_name(name)) {
+            return Err(misuse("the name of a section has letters, digits and _ only"));
+        }
+        Ok(Command::Convert { file: self.file, section: self.section, to: self.to })
+    }
 }
 
 #[cfg(test)]
@@ -247,6 +400,23 @@ mod tests {
             ("id -", Command::Id(Source::Stdin)),
             ("id home.conf", Command::Id(file("home.conf"))),
             ("id --keyfile /etc/peervpn/key", Command::IdOfKey("/etc/peervpn/key".into())),
+            ("run --uci home", Command::Run(Source::Uci("home".into()))),
+            ("--uci home", Command::Run(Source::Uci("home".into()))),
+            ("check --uci", Command::CheckUci),
+            ("check --uci home", Command::Check(Source::Uci("home".into()))),
+            ("uci list", Command::Uci(Uci::List)),
+            ("uci export home", Command::Uci(Uci::Export { name: "home".into(), stdout: false })),
+            ("uci export --stdout home", Command::Uci(Uci::Export { name: "home".into(), stdout: true })),
+            ("uci export home --stdout", Command::Uci(Uci::Export { name: "home".into(), stdout: true })),
+            ("uci firewall home", Command::Uci(Uci::Firewall("home".into()))),
+            (
+                "convert a.conf --to b",
+                Command::Convert { file: "a.conf".into(), section: None, to: Some("b".into()) },
+            ),
+            (
+                "convert - --section home --stdout",
+                Command::Convert { file: "-".into(), section: Some("home".into()), to: None },
+            ),
         ] {
             assert_eq!(parsed(line), Ok(expected), "{line}");
         }
@@ -267,6 +437,19 @@ mod tests {
             "help run more",
             "id a --keyfile b",
             "id --keyfile",
+            "--uci",
+            "run --uci",
+            "run --uci a b",
+            "uci",
+            "uci nope",
+            "uci list a",
+            "uci export",
+            "uci firewall",
+            "uci export a b",
+            "convert",
+            "convert a",
+            "convert a --to b --stdout",
+            "convert a --stdout --section my-net",
             "--",
         ] {
             match parsed(line) {
@@ -290,7 +473,18 @@ mod tests {
 
     #[test]
     fn help_fits_a_screen() {
-        for line in ["--help", "-h", "help", "run --help", "help status", "help id"] {
+        for line in [
+            "--help",
+            "-h",
+            "help",
+            "run --help",
+            "help status",
+            "help id",
+            "check --help",
+            "help uci",
+            "uci export --help",
+            "help convert",
+        ] {
             let text = answer(line);
             assert!(text.lines().count() <= HEIGHT, "{line}:\n{text}");
             assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{line}:\n{text}");
@@ -310,6 +504,10 @@ mod tests {
         for row in OPTIONS {
             assert!(text.contains(&format!("\n{} {}", row.name, row.hint)), "{}", row.name);
             assert!(text.contains(row.help), "{}", row.name);
+        }
+        for option in UCI_OPTIONS {
+            assert!(text.contains(&format!("\n{} {}", option.name, option.hint)), "{}", option.name);
+            assert!(text.contains(option.help), "{}", option.name);
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Fault {
     pub file: String,
     /// Its line, counted from 1; none when the mistake is that something is missing.
     pub line: Option<usize>,
+    /// The section of a UCI file.
+    pub section: Option<String>,
     /// The option concerned, as it was written.
     pub option: Option<String>,
     /// What is wrong.
@@ -25,7 +27,7 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_place(f, &self.file, self.line)?;
+        write_place(f, &self.file, self.line, self.section.as_deref())?;
         if let Some(option) = &self.option {
             write!(f, "option '{option}': ")?;
         }
@@ -45,6 +47,8 @@ pub enum Notice {
         file: String,
         /// Its line, counted from 1.
         line: Option<usize>,
+        /// The section of a UCI file.
+        section: Option<String>,
         /// The option concerned.
         option: &'static str,
         /// What there is to say.
@@ -56,18 +60,24 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Notice::Echo(text) => f.write_str(text),
-            Notice::Remark { file, line, option, text } => {
-                write_place(f, file, *line)?;
+            Notice::Remark { file, line, section, option, text } => {
+                write_place(f, file, *line, section.as_deref())?;
                 write!(f, "option '{option}': {text}")
             }
         }
     }
 }
 
-fn write_place(f: &mut fmt::Formatter<'_>, file: &str, line: Option<usize>) -> fmt::Result {
+fn write_place(
+    f: &mut fmt::Formatter<'_>,
+    file: &str,
+    line: Option<usize>,
+    section: Option<&str>,
+) -> fmt::Result {
     write!(f, "{file}:")?;
     line.iter().try_for_each(|line| write!(f, "{line}:"))?;
-    f.write_str(" ")
+    f.write_str(" ")?;
+    section.iter().try_for_each(|section| write!(f, "section '{section}': "))
 }
 
 /// The user's text in a form that is safe and short enough for a message.
@@ -121,6 +131,7 @@ mod tests {
         let mut fault = Fault {
             file: "home.conf".into(),
             line: Some(3),
+            section: None,
             option: Some("prot".into()),
             why: "unknown option".into(),
             hint: Some("did you mean 'port'?".into()),
@@ -128,6 +139,8 @@ mod tests {
         assert_eq!(fault.to_string(), "home.conf:3: option 'prot': unknown option (did you mean 'port'?)");
         (fault.line, fault.option, fault.hint) = (None, None, None);
         assert_eq!(fault.to_string(), "home.conf: unknown option");
+        (fault.line, fault.section) = (Some(7), Some("home".into()));
+        assert_eq!(fault.to_string(), "home.conf:7: section 'home': unknown option");
     }
 
     #[test]

@@ -58,12 +58,12 @@ impl<'a> Iterator for Lines<'a> {
             self.rest = self.rest.get(end + 1..).unwrap_or_default();
             self.number += 1;
             match read_line(line) {
-                Ok(None) => {}
-                Ok(Some(Line::Option("endconfig", _))) => self.rest = &[],
-                Ok(Some(Line::Option("echo", text))) => {
+                Ok((None, _)) => {}
+                Ok((Some(Line::Option("endconfig", _)), _)) => self.rest = &[],
+                Ok((Some(Line::Option("echo", text)), _)) => {
                     return Some((self.number, Ok(Line::Echo(String::clone(&text)))));
                 }
-                Ok(Some(line)) => return Some((self.number, Ok(line))),
+                Ok((Some(line), _)) => return Some((self.number, Ok(line))),
                 Err(broken) => return Some((self.number, Err(broken))),
             }
         }
@@ -71,8 +71,8 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// Reads one line; none when it says nothing.
-fn read_line(line: &[u8]) -> Result<Option<Line<'_>>, Broken> {
+/// Reads one line: what it says, if anything, and its comment with the sign that begins it.
+pub(crate) fn read_line(line: &[u8]) -> Result<(Option<Line<'_>>, &[u8]), Broken> {
     if line.len() > LINE_MAX {
         let why = format!("the line has {} bytes, at most {LINE_MAX} are possible", line.len());
         return Err(broken(why, "is this a configuration?"));
@@ -85,14 +85,14 @@ fn read_line(line: &[u8]) -> Result<Option<Line<'_>>, Broken> {
         line.iter().position(|&byte| byte.is_ascii_whitespace() || is_comment(byte)).unwrap_or(line.len());
     let (keyword, rest) = line.split_at(end);
     if keyword.is_empty() {
-        return Ok(None);
+        return Ok((None, rest));
     }
-    let value = read_value(rest.trim_ascii_start())?;
-    Ok(Some(Line::Option(as_text(keyword)?, value)))
+    let (value, comment) = read_value(rest.trim_ascii_start())?;
+    Ok((Some(Line::Option(as_text(keyword)?, value)), comment))
 }
 
-/// The value at the beginning of `rest`, which has no blanks in front.
-fn read_value(rest: &[u8]) -> Result<Zeroizing<String>, Broken> {
+/// The value at the beginning of `rest`, which has no blanks in front, and the comment behind it.
+fn read_value(rest: &[u8]) -> Result<(Zeroizing<String>, &[u8]), Broken> {
     let value = &rest[..rest.iter().position(|&byte| is_comment(byte)).unwrap_or(rest.len())];
     if let Some(quoted) = rest.strip_prefix(b"\"") {
         let Some(end) = end_of_quotes(quoted) else {
@@ -100,7 +100,7 @@ fn read_value(rest: &[u8]) -> Result<Zeroizing<String>, Broken> {
         };
         let behind = quoted[end + 1..].trim_ascii_start();
         if behind.first().is_none_or(|&byte| is_comment(byte)) {
-            return unescape(&quoted[..end]);
+            return unescape(&quoted[..end]).map(|value| (value, behind));
         }
         // Else the quotes are part of a value, such as the first word of a command.
     }
@@ -111,7 +111,8 @@ fn read_value(rest: &[u8]) -> Result<Zeroizing<String>, Broken> {
             "put the whole value in double quotes, and write \\\" for those inside",
         ));
     }
-    as_text(value.trim_ascii_end()).map(|text| Zeroizing::new(text.to_owned()))
+    let text = as_text(value.trim_ascii_end())?;
+    Ok((Zeroizing::new(text.to_owned()), &rest[value.len()..]))
 }
 
 /// Where the quotes close that opened in front of `quoted`.

@@ -1,7 +1,10 @@
 //! Wing A: configuration text to [`Settings`]. Knows floor 0 only, and touches no file.
 //!
 //! ```text
-//! text → legacy.rs (grammar) → options.rs (the row) → value.rs (its type) → draft.rs (rules) → Settings
+//! peervpn.conf  → legacy.rs ┐
+//!                           ├→ options.rs (the row) → value.rs (its type) → draft.rs (rules) → Settings
+//! /etc/config/… → uci.rs ───┘
+//!                 section.rs: its sections, each a network of its own; firewall.rs: what goes with one
 //! ```
 //!
 //! A grammar yields names and values with their line numbers and knows no option; the table knows the
@@ -10,11 +13,18 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod convert;
 mod draft;
 pub mod fault;
+pub mod firewall;
 pub mod legacy;
 pub mod options;
+pub mod router;
+pub mod section;
+pub mod uci;
 mod value;
+mod words;
+mod write;
 
 use crate::base::settings::Settings;
 
@@ -25,7 +35,7 @@ pub use crate::config::legacy::FILE_MAX;
 use crate::config::draft::Draft;
 use crate::config::fault::{nearest, shown};
 use crate::config::legacy::{Line, Lines};
-use crate::config::options::OPTIONS;
+use crate::config::options::{OPTIONS, UCI_OPTIONS};
 
 /// So many notices are told at most, and after so many faults the rest of the text is not read: it is no
 /// configuration.
@@ -48,29 +58,29 @@ pub struct Loaded {
 ///
 /// All mistakes, in the order of their lines; those without a line at the end.
 pub fn load(text: &[u8], file: &str, read: &mut ReadSecret<'_>) -> Result<Loaded, Vec<Fault>> {
-    let mut intake = Intake::new(file);
-    if text.len() > FILE_MAX {
-        let why = format!("the file has {} bytes", text.len());
-        intake.fault(None, None, why, Some(format!("at most {FILE_MAX} are possible")));
-        return Err(intake.faults);
-    }
+    read_lines(text, file)?.finish(read)
+}
+
+/// Takes all lines in; what must be between options is not looked at. What is wrong is told only if it is too much.
+fn read_lines<'a>(text: &[u8], file: &'a str) -> Result<Intake<'a>, Vec<Fault>> {
+    let mut intake = Intake::new(file, None);
+    intake.check_size(text)?;
     for (number, line) in Lines::new(text) {
-        if intake.faults.len() >= TOLD_MAX {
-            intake.fault(None, None, "there are more mistakes than told here".into(), None);
-            return Err(intake.faults);
-        }
+        intake.check_patience()?;
         match line {
             Ok(Line::Option(name, value)) => intake.option(number, name, &value),
             Ok(Line::Echo(text)) => intake.notice(Notice::Echo(text)),
             Err(broken) => intake.fault(Some(number), None, broken.why, Some(broken.hint.to_owned())),
         }
     }
-    intake.finish(read)
+    Ok(intake)
 }
 
 /// Where a grammar hands over what it read.
 struct Intake<'a> {
     file: &'a str,
+    /// The section that is read, if the file has sections.
+    section: Option<&'a str>,
     draft: Draft,
     /// The last line that set each option, in the order of the table; 0 for none.
     lines: [usize; OPTIONS.len()],
@@ -79,9 +89,27 @@ struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    fn new(file: &'a str) -> Intake<'a> {
+    fn new(file: &'a str, section: Option<&'a str>) -> Intake<'a> {
         let lines = [0; OPTIONS.len()];
-        Intake { file, draft: Draft::new(), lines, faults: Vec::new(), notices: Vec::new() }
+        Intake { file, section, draft: Draft::new(), lines, faults: Vec::new(), notices: Vec::new() }
+    }
+
+    fn check_size(&mut self, text: &[u8]) -> Result<(), Vec<Fault>> {
+        if text.len() <= FILE_MAX {
+            return Ok(());
+        }
+        let why = format!("the file has {} bytes", text.len());
+        self.fault(None, None, why, Some(format!("at most {FILE_MAX} are possible")));
+        Err(std::mem::take(&mut self.faults))
+    }
+
+    /// After so many mistakes the rest is not read.
+    fn check_patience(&mut self) -> Result<(), Vec<Fault>> {
+        if self.faults.len() < TOLD_MAX {
+            return Ok(());
+        }
+        self.fault(None, None, "there are more mistakes than told here".into(), None);
+        Err(std::mem::take(&mut self.faults))
     }
 
     /// Takes one option, as written.
@@ -105,7 +133,8 @@ impl<'a> Intake<'a> {
     fn unknown(&mut self, line: usize, name: &str) {
         // `port=7000` and `port: 7000` are what other programs want.
         let bare = name.split(['=', ':']).next().unwrap_or(name);
-        let hint = match nearest(bare, OPTIONS.iter().map(|row| row.name)) {
+        let more = UCI_OPTIONS.iter().filter(|_| self.section.is_some()).map(|option| option.name);
+        let hint = match nearest(bare, OPTIONS.iter().map(|row| row.name).chain(more)) {
             Some(near) if bare.len() < name.len() => format!("write '{near}', a blank and the value"),
             Some(near) => format!("did you mean '{near}'?"),
             None => "'peervpn help options' lists them all".to_owned(),
@@ -140,13 +169,17 @@ impl<'a> Intake<'a> {
     }
 
     fn fault(&mut self, line: Option<usize>, option: Option<&str>, why: String, hint: Option<String>) {
-        let (file, option) = (self.file.to_owned(), option.map(str::to_owned));
-        self.faults.push(Fault { file, line, option, why, hint });
+        let (file, section) = (self.file.to_owned(), self.section.map(str::to_owned));
+        self.faults.push(Fault { file, line, section, option: option.map(str::to_owned), why, hint });
     }
 
     fn remark(&mut self, option: &'static str, text: &'static str) {
-        let (file, line) = (self.file.to_owned(), self.line_of(option));
-        self.notice(Notice::Remark { file, line, option, text });
+        self.remark_at(self.line_of(option), option, text);
+    }
+
+    fn remark_at(&mut self, line: Option<usize>, option: &'static str, text: &'static str) {
+        let (file, section) = (self.file.to_owned(), self.section.map(str::to_owned));
+        self.notice(Notice::Remark { file, line, section, option, text });
     }
 
     fn notice(&mut self, notice: Notice) {

@@ -107,6 +107,42 @@ pub const OPTIONS: &[Row] = &[
     gone("enablevirtserv", "the virtual test service is not provided"),
 ];
 
+/// An option that only a section of a UCI file has: it concerns the router, not the node.
+#[derive(Clone, Copy, Debug)]
+pub struct UciOption {
+    /// Its name.
+    pub name: &'static str,
+    /// The shape of its value.
+    pub hint: &'static str,
+    /// The text that means the same as leaving it out; empty when there is none.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+}
+
+/// The options that a section of `/etc/config/peervpn` has beside [`OPTIONS`].
+pub const UCI_OPTIONS: &[UciOption] = &[
+    UciOption { name: "enabled", hint: "0|1", default: "0", help: "start it with the system" },
+    UciOption {
+        name: "listen_zone",
+        hint: "ZONE ...",
+        default: "",
+        help: "open the UDP port to these zones of the firewall",
+    },
+    UciOption {
+        name: "forward_zone",
+        hint: "ZONE ...",
+        default: "",
+        help: "let these zones and the VPN talk to each other",
+    },
+    UciOption {
+        name: "input",
+        hint: "0|1",
+        default: "0",
+        help: "1: the VPN may reach the router itself; 0: the firewall decides",
+    },
+];
+
 /// The option of that name.
 pub fn find(name: &str) -> Option<&'static Row> {
     OPTIONS.iter().find(|row| row.name == name)
@@ -133,6 +169,16 @@ impl Row {
             Takes::UnsetYet => "leave it out".to_owned(),
             _ => format!("expected: {} {}", self.name, self.hint),
         }
+    }
+
+    /// Whether it may be given several times, each adding to what was there.
+    pub fn is_list(&self) -> bool {
+        self.hint.ends_with("...")
+    }
+
+    /// Whether its value is yes or no.
+    pub fn is_boolean(&self) -> bool {
+        matches!(self.hint, "yes|no" | "no")
     }
 
     /// Whether the option belongs to a feature that does not exist yet.

@@ -15,6 +15,8 @@ pub(crate) const PSK_MIN: usize = 12;
 const DNS_NAME_MAX: usize = 253;
 /// The longest user or group name, in bytes (`useradd`, musl and glibc agree on it).
 const ACCOUNT_MAX: usize = 32;
+/// The longest name of a firewall's zone that is believed, in bytes.
+const ZONE_MAX: usize = 32;
 
 /// A value, or what is wrong with its text.
 pub(crate) type Parsed<T> = Result<T, String>;
@@ -178,6 +180,13 @@ pub(crate) fn account(text: &str) -> Parsed<String> {
         && !text.starts_with('-')
         && is_all(text, |byte| byte.is_ascii_alphanumeric() || b"_.-$".contains(&byte));
     if sound { Ok(text.to_owned()) } else { Err(format!("'{}' is not an account's name", shown(text))) }
+}
+
+/// The name of a zone of the firewall.
+pub(crate) fn zone(text: &str) -> Parsed<String> {
+    let sound =
+        text.len() <= ZONE_MAX && is_all(text, |byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    if sound { Ok(text.to_owned()) } else { Err(format!("'{}' is not the name of a zone", shown(text))) }
 }
 
 /// A level of the log.
@@ -457,6 +466,17 @@ mod tests {
             "bücher.example",
         ] {
             assert!(hosts(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn zones_are_plain_words() {
+        for good in ["wan", "wan6", "lan_guest", "dmz-1"] {
+            assert!(zone(good).is_ok(), "{good}");
+        }
+        // Not `*` either: a port open on every interface is nothing to get by a short word.
+        for bad in ["", "*", "a b", "wan=1", "$(x)", "a'b", &"x".repeat(33)] {
+            assert!(zone(bad).is_err(), "{bad}");
         }
     }
 

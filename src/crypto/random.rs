@@ -1,30 +1,42 @@
 //! Randomness as the core sees it: a generator seeded from outside (the daemon takes the seed from the
 //! kernel, the simulator from its own), so that the core is a function of its arguments.
 //!
-//! The stream is AES-256-CTR under the seed with a zero first counter block, which is the generator that NIST SP 800-90A
-//! calls CTR_DRBG without its derivation function, reduced to one long request.
+//! Each request has a stream of its own: AES-256-CTR from a zero counter block. Its first bytes are the answer, the
+//! next 32 the key of the following request, and the key before is overwritten. So what was drawn, the
+//! secrets of finished handshakes above all, does not follow from what memory holds afterwards (D. J.
+//! Bernstein, "Fast-key-erasure random-number generators", 2017).
 
 use aes::Aes256;
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::base::time::Duration;
 
 /// A generator that a seed determines.
 pub struct Random {
-    stream: Ctr128BE<Aes256>,
+    /// The key of the next request. It has one place in memory, however often its owner is moved.
+    key: Box<Zeroizing<[u8; 32]>>,
 }
 
 impl Random {
-    /// Starts the stream of that seed.
-    pub fn new(seed: [u8; 32]) -> Random {
-        Random { stream: Ctr128BE::new(&seed.into(), &[0; 16].into()) }
+    /// The generator of that seed.
+    pub fn new(mut seed: [u8; 32]) -> Random {
+        let mut key = Box::new(Zeroizing::new([0; 32]));
+        key.copy_from_slice(&seed);
+        seed.zeroize();
+        Random { key }
     }
 
     /// The next bytes.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let key: &[u8; 32] = &self.key;
+        // Both the cipher and what is left of its last block are wiped when it is dropped.
+        let mut stream = Ctr128BE::<Aes256>::new(key.into(), &[0; 16].into());
         let mut bytes = [0; N];
-        self.stream.apply_keystream(&mut bytes);
+        stream.apply_keystream(&mut bytes);
+        self.key.fill(0);
+        stream.apply_keystream(&mut **self.key);
         bytes
     }
 
@@ -58,6 +70,26 @@ mod tests {
         assert_eq!(first, two.bytes());
         assert_ne!(first, other.bytes());
         assert_ne!(first, one.bytes());
+    }
+
+    // S8: forward secrecy reaches down to where the secrets come from.
+    #[test]
+    fn what_was_drawn_does_not_follow_from_what_is_kept() {
+        let mut random = Random::new([7; 32]);
+        let seed_stream = |key: &[u8; 32]| {
+            let mut bytes = [0; 96];
+            Ctr128BE::<Aes256>::new(key.into(), &[0; 16].into()).apply_keystream(&mut bytes);
+            bytes
+        };
+        for _ in 0..3 {
+            let before = **random.key;
+            let drawn: [u8; 40] = random.bytes();
+            let stream = seed_stream(&before);
+            assert_eq!(drawn, stream[..40]);
+            assert_eq!(**random.key, stream[40..72], "the next key is what follows");
+            let after = seed_stream(&random.key);
+            assert!(!after.windows(8).any(|window| drawn.windows(8).any(|other| other == window)));
+        }
     }
 
     #[test]

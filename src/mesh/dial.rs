@@ -3,7 +3,7 @@
 use crate::base::ids::SessionIndex;
 use crate::base::limits::FIRST_PAUSE;
 use crate::base::time::{Backoff, Duration, Instant, earliest};
-use crate::peer::handshake::AwaitM2;
+use crate::peer::handshake::{AwaitM2, hello1_ephemeral};
 
 /// One try: its stored first message and when it first went out.
 pub struct Try {
@@ -11,6 +11,8 @@ pub struct Try {
     pub state: AwaitM2,
     /// When its first message went out.
     pub began: Instant,
+    /// To how many places its first message went.
+    pub places: u8,
 }
 
 /// Our handshakes with one target.
@@ -85,7 +87,7 @@ impl Dial {
     /// Takes in a new try; the index of the one that falls out is returned.
     pub fn add(&mut self, now: Instant, state: AwaitM2) -> Option<SessionIndex> {
         let fallen = self.before.take();
-        self.before = self.latest.replace(Try { state, began: now });
+        self.before = self.latest.replace(Try { state, began: now, places: 0 });
         fallen.map(|old| old.state.index())
     }
 
@@ -94,17 +96,34 @@ impl Dial {
         self.latest.as_ref()
     }
 
+    /// Notes that the latest try's first message went to another place.
+    pub fn sent(&mut self) {
+        if let Some(latest) = self.latest.as_mut() {
+            latest.places = latest.places.saturating_add(1);
+        }
+    }
+
+    /// Gives up the try of that index, which has become a session.
+    pub fn give_up(&mut self, index: SessionIndex) {
+        self.latest.take_if(|t| t.state.index() == index);
+        self.before.take_if(|t| t.state.index() == index);
+    }
+
+    /// Whether that ephemeral key is one of its tries'.
+    pub fn is_own(&self, ephemeral: &[u8; 32]) -> bool {
+        let of = |t: &Try| hello1_ephemeral(t.state.message()).is_ok_and(|own| own == ephemeral);
+        self.latest.as_ref().is_some_and(of) || self.before.as_ref().is_some_and(of)
+    }
+
     /// The try of that index.
     pub fn find(&self, index: SessionIndex) -> Option<&Try> {
         [&self.latest, &self.before].into_iter().flatten().find(|t| t.state.index() == index)
     }
 
-    /// Comes to rest; the indexes of its tries but `keep` are handed to `freed`.
-    pub fn stop(&mut self, keep: Option<SessionIndex>, freed: &mut dyn FnMut(SessionIndex)) {
+    /// Comes to rest; the indexes of its tries are handed to `freed`.
+    pub fn stop(&mut self, freed: &mut dyn FnMut(SessionIndex)) {
         for old in [self.latest.take(), self.before.take()].into_iter().flatten() {
-            if Some(old.state.index()) != keep {
-                freed(old.state.index());
-            }
+            freed(old.state.index());
         }
         self.next = None;
         self.relay_at = None;

@@ -10,119 +10,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::base::discard::Discard;
 use crate::base::ids::PeerKey;
-use crate::base::limits::{CONTROL_MAX, NEWS_AGAIN, NEWS_BURST, NEWS_DELAY, NEWS_ENTRIES, NEWS_EVERY, PEERS};
+use crate::base::limits::{CONTROL_MAX, NEWS_AGAIN, NEWS_DELAY, NEWS_ENTRIES, NEWS_EVERY, PEERS};
 use crate::base::outbox::Outbox;
-use crate::base::time::{Backoff, Bucket, Instant};
+use crate::base::time::{Backoff, Instant};
 use crate::mesh::Mesh;
+use crate::mesh::news::{Flight, Slots};
 use crate::mesh::peers::Peers;
 use crate::peer::Peer;
 use crate::wire::control::{Announce, AnnounceWriter, Control, Endpoints, Entry, Subject};
 use crate::wire::envelope::Kind;
-
-/// A set of slots of the peer table.
-#[derive(Clone, Copy, Default)]
-pub struct Slots {
-    words: [u64; PEERS / 64],
-}
-
-impl Slots {
-    /// Whether the slot is in.
-    pub fn has(&self, slot: u16) -> bool {
-        self.words[usize::from(slot) / 64] >> (slot % 64) & 1 != 0
-    }
-
-    /// Puts the slot in or takes it out.
-    pub fn set(&mut self, slot: u16, member: bool) {
-        let word = &mut self.words[usize::from(slot) / 64];
-        *word = *word & !(1 << (slot % 64)) | u64::from(member) << (slot % 64);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
-    }
-}
-
-/// An announcement that waits for its answer.
-struct Flight {
-    sequence: u32,
-    slots: [u16; NEWS_ENTRIES],
-    full: Slots,
-    entries: usize,
-    again: Instant,
-    pause: Backoff,
-}
-
-/// What one peer is to be told, and what it told.
-pub struct News {
-    pending: Slots,
-    in_full: Slots,
-    reaches: Slots,
-    flight: Option<Flight>,
-    sequence: u32,
-    due: Option<Instant>,
-    bucket: Bucket,
-}
-
-impl News {
-    /// Nothing to tell, nothing told.
-    pub fn new(now: Instant) -> News {
-        News {
-            pending: Slots::default(),
-            in_full: Slots::default(),
-            reaches: Slots::default(),
-            flight: None,
-            sequence: 0,
-            due: None,
-            bucket: Bucket::new(NEWS_BURST, NEWS_EVERY, now),
-        }
-    }
-
-    /// A new session with the peer: it may know nothing, and what it told may be over.
-    fn restart(&mut self) {
-        self.pending = Slots::default();
-        self.in_full = Slots::default();
-        self.reaches = Slots::default();
-        self.flight = None;
-        self.due = None;
-    }
-
-    /// The node in that slot has gone.
-    pub fn forget(&mut self, gone: PeerKey) {
-        self.pending.set(gone.slot, false);
-        self.in_full.set(gone.slot, false);
-        self.reaches.set(gone.slot, false);
-    }
-
-    /// Whether the peer said that it has a direct path to the node in that slot.
-    pub fn reaches(&self, slot: u16) -> bool {
-        self.reaches.has(slot)
-    }
-
-    fn add(&mut self, slot: u16, due: Instant) {
-        self.pending.set(slot, true);
-        self.due = Some(self.due.map_or(due, |old| old.min(due)));
-    }
-
-    /// Puts the entries of an announcement that was not answered back.
-    fn take_back(&mut self) {
-        if let Some(flight) = self.flight.take() {
-            for &slot in &flight.slots[..flight.entries] {
-                self.pending.set(slot, true);
-                if flight.full.has(slot) {
-                    self.in_full.set(slot, true);
-                }
-            }
-        }
-    }
-
-    /// When something is to be sent.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        match &self.flight {
-            Some(flight) => Some(flight.again),
-            None => self.due,
-        }
-    }
-}
 
 impl Mesh {
     /// A session with `key` began outside an older one: tells it of all that have a direct path to us.
@@ -167,8 +63,8 @@ impl Mesh {
             return;
         }
         if !member.peer.is_reachable() {
-            member.news.due = None;
             member.news.take_back();
+            member.news.due = member.peer.is_up().then_some(now + NEWS_AGAIN);
             return;
         }
         let mut pause = Backoff::new(NEWS_AGAIN, NEWS_EVERY);
@@ -191,7 +87,12 @@ impl Mesh {
         pause: Backoff,
         out: &mut Outbox,
     ) -> Result<(), Discard> {
-        let mut packet = out.blank()?;
+        let Ok(mut packet) = out.blank() else {
+            if let Some(member) = self.peers.get_mut(key) {
+                member.news.due = Some(now + NEWS_AGAIN);
+            }
+            return Err(Discard::NoRoom);
+        };
         let room = packet.push_back(CONTROL_MAX)?;
         let composed = compose(&mut self.peers, key, now, pause, self.relays, room);
         let fits = composed.and_then(|used| packet.pull_back(CONTROL_MAX - used).map(|()| used));
@@ -222,7 +123,8 @@ impl Mesh {
         let mut wanted = [0; NEWS_ENTRIES];
         let mut count = 0;
         for (position, entry) in (0u8..).zip(announce.entries()) {
-            let known = self.hear_of(now, from, &entry)?;
+            // A node that finds no place is not asked for: it would find none the next time either.
+            let known = self.hear_of(now, from, &entry).unwrap_or(true);
             if !known && count < NEWS_ENTRIES {
                 wanted[count] = position;
                 count += 1;
@@ -232,7 +134,7 @@ impl Mesh {
         self.post_control(now, from, &answer, out)
     }
 
-    /// Takes one entry in. False when its node is unknown and should be told in full.
+    /// Takes one entry in. False when its node, or where it is, is unknown and should be told in full.
     fn hear_of(&mut self, now: Instant, from: PeerKey, entry: &Entry) -> Result<bool, Discard> {
         let key = match entry.subject {
             Subject::Brief(short) if short == self.short => return Ok(true),
@@ -246,20 +148,25 @@ impl Mesh {
                     return Ok(true);
                 }
                 let key = self.know(now, id)?;
-                self.add_hints(now, key, &endpoints);
+                if key != from {
+                    self.add_hints(now, key, &endpoints);
+                }
                 key
             }
         };
         if key == from {
             return Ok(true);
         }
-        if let Some(member) = self.peers.get_mut(from) {
-            member.news.reaches.set(key.slot, entry.reachable);
-        }
+        let Some(teller) = self.peers.get_mut(from) else { return Err(Discard::UnknownPeer) };
+        let new = entry.reachable && !teller.news.reaches.has(key.slot);
+        teller.news.reaches.set(key.slot, entry.reachable);
         if entry.reachable {
-            self.seek(now, key);
+            self.seek(now, key, new);
         }
-        Ok(true)
+        // Who came to us through a relay before we heard of it is known, but not where it is.
+        let placeless = |peer: &Peer| peer.direct().is_none() && peer.endpoints().is_empty();
+        let brief = matches!(entry.subject, Subject::Brief(_));
+        Ok(!(brief && entry.reachable && self.peers.get(key).is_some_and(|member| placeless(&member.peer))))
     }
 
     fn add_hints(&mut self, now: Instant, key: PeerKey, endpoints: &Endpoints) {
@@ -386,20 +293,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_of_slots() {
-        let mut slots = Slots::default();
-        assert!(slots.is_empty());
-        for slot in [0, 63, 64, 255] {
-            assert!(!slots.has(slot));
-            slots.set(slot, true);
-            assert!(slots.has(slot));
-        }
-        slots.set(64, false);
-        assert!(slots.has(63) && !slots.has(64));
-        assert!(!slots.is_empty());
-    }
-
-    #[test]
     fn hints_to_odd_places_are_refused() {
         // S2: a hint cannot point the mesh at a service or at ourselves.
         for good in ["192.0.2.1:7000", "10.1.2.3:1024", "[2001:db8::1]:7000", "[fe80::1]:65535"] {
@@ -418,25 +311,5 @@ mod tests {
         ] {
             assert!(!is_plausible(bad.parse().unwrap()), "{bad}");
         }
-    }
-
-    #[test]
-    fn an_unanswered_announcement_is_told_again() {
-        let now = Instant::ZERO;
-        let mut news = News::new(now);
-        news.add(3, now);
-        let mut flight = Flight {
-            sequence: 1,
-            slots: [0; NEWS_ENTRIES],
-            full: Slots::default(),
-            entries: 1,
-            again: now,
-            pause: Backoff::new(NEWS_AGAIN, NEWS_EVERY),
-        };
-        flight.slots[0] = 7;
-        flight.full.set(7, true);
-        news.flight = Some(flight);
-        news.take_back();
-        assert!(news.pending.has(3) && news.pending.has(7) && news.in_full.has(7));
     }
 }

@@ -1,37 +1,24 @@
-//! Handshakes of this node: those it begins ([`Dial`](crate::mesh::dial::Dial)) and those it answers.
-//!
-//! One try to a target is one first message: every address of a volley, and a relay beside them, gets the very same
-//! bytes. An answer is made once and stored: the same first message gets the same second one while the answer lives,
-//! then silence (S2, S5a). A node is let in only when its third message has proved that it has both keys.
+//! The three handshake messages as they come, and what a complete handshake brings about. Those that this node begins are in
+//! `dialing.rs`; those that it has answered wait in `answers.rs`. A node is let in only when its tags have proved that it
+//! has the network's key and its own.
 
 use crate::base::discard::Discard;
 use crate::base::event::Event;
-use crate::base::ids::{HostId, PeerKey, SessionIndex};
-use crate::base::limits::{
-    ANSWER_LIFE, ANSWERS, BACKOFF_LIVE, HELLOS_REMEMBERED, REKEY_JITTER, RELAY_HEADSTART,
-};
+use crate::base::ids::{PeerKey, SessionIndex};
+use crate::base::limits::{ANSWER_LIFE, INDEXES_OURS, REKEY_JITTER};
 use crate::base::outbox::Outbox;
-use crate::base::table::Table;
-use crate::base::time::{Instant, earliest};
+use crate::base::time::Instant;
 use crate::mesh::Mesh;
+use crate::mesh::answers::{Answer, Origin};
 use crate::mesh::indexes::{Owner, Target};
-use crate::mesh::peers::Member;
-use crate::peer::handshake::{AwaitM2, AwaitM3, Established, hello1_ephemeral};
+use crate::peer::Hello3ToRepeat;
+use crate::peer::handshake::{AwaitM3, Established, hello1_ephemeral};
 use crate::peer::path::Path;
 use crate::peer::session::{Role, Session};
 use crate::peer::sessions::Link;
 use crate::wire::control::Control;
 use crate::wire::envelope::{Kind, Type};
 use crate::wire::hello::{HELLO3, Hello2, Hello3};
-
-/// Where a handshake message came from, and where its answer goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
-    /// The open network, or a relay.
-    Outside(Path),
-    /// A session: the handshake is for its next key.
-    Inside(PeerKey),
-}
 
 /// A handshake that is complete.
 struct Done {
@@ -44,183 +31,10 @@ struct Done {
     /// When the first message was sent, or came.
     began: Instant,
     /// The initiator's third message.
-    hello3: Option<[u8; HELLO3]>,
-}
-
-/// A handshake that another began and that we answered.
-struct Answer {
-    state: AwaitM3,
-    ephemeral: [u8; 32],
-    /// Where the answer was sent: who completes the handshake from there has received it there.
-    sent_to: [Option<Origin>; ANSWER_PLACES],
-    arrived: Instant,
-}
-
-impl Answer {
-    /// Notes a place that the answer goes to; those beyond the last are not taken for proved.
-    fn sends_to(&mut self, origin: Origin) {
-        let free = |place: &&mut Option<Origin>| place.is_none() || **place == Some(origin);
-        if let Some(place) = self.sent_to.iter_mut().find(free) {
-            *place = Some(origin);
-        }
-    }
-}
-
-/// Places remembered that one answer went to: the addresses of a volley and a relay.
-const ANSWER_PLACES: usize = 4;
-
-/// The handshakes that others began.
-pub struct Answers {
-    waiting: Vec<Answer>,
-    seen: Table<[u8; 32], ()>,
-}
-
-impl Answers {
-    /// None.
-    pub fn new(seed: u64) -> Answers {
-        Answers { waiting: Vec::with_capacity(ANSWERS), seen: Table::new(HELLOS_REMEMBERED, seed) }
-    }
-
-    fn find(&self, index: SessionIndex) -> Option<usize> {
-        self.waiting.iter().position(|answer| answer.state.index() == index)
-    }
-
-    /// When the next answer is over.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        self.waiting.iter().fold(None, |sum, answer| earliest(sum, Some(answer.arrived + ANSWER_LIFE)))
-    }
+    hello3: Option<Hello3ToRepeat>,
 }
 
 impl Mesh {
-    // ---- ours ----
-
-    /// Tries an initial peer, when that is due.
-    pub(super) fn dial_host(&mut self, now: Instant, host: HostId, out: &mut Outbox) -> Result<(), Discard> {
-        let Some(entry) = self.hosts.get_mut(host) else { return Ok(()) };
-        if entry.dial.next().is_none_or(|at| at > now) {
-            return Ok(());
-        }
-        if let Some(key) = self.found_at(host) {
-            self.host_is_connected(now, host, key);
-            return Ok(());
-        }
-        let Some(entry) = self.hosts.get_mut(host) else { return Ok(()) };
-        if entry.wants_resolving(now) {
-            out.tell(Event::Resolve(host));
-        }
-        entry.dial.postpone(now, |most| self.random.jitter(most), None);
-        if entry.addresses().next().is_none() {
-            return Ok(());
-        }
-        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Host(host)))?;
-        let state = AwaitM2::new(&self.credentials, &mut self.random, index);
-        for address in entry.addresses() {
-            let mut packet = out.blank()?;
-            match packet.append(state.message()) {
-                Ok(()) => out.send(address, packet),
-                Err(why) => out.discard(packet, why),
-            }
-        }
-        if let Some(fallen) = entry.dial.add(now, state) {
-            self.indexes.release(now, fallen);
-        }
-        Ok(())
-    }
-
-    /// The connected peer at one of the host's addresses.
-    fn found_at(&self, host: HostId) -> Option<PeerKey> {
-        let (_, entry) = self.hosts.iter().find(|(id, _)| *id == host)?;
-        let works = |m: &Member| m.peer.is_up() && !m.peer.is_lost();
-        let known = entry.peer.filter(|key| self.peers.get(*key).is_some_and(works));
-        let at_address = |m: &Member| works(m) && m.peer.direct().is_some_and(|address| entry.has(address));
-        known.or_else(|| self.peers.iter().find(|(_, member)| at_address(member)).map(|(key, _)| key))
-    }
-
-    fn host_is_connected(&mut self, now: Instant, host: HostId, key: PeerKey) {
-        let indexes = &mut self.indexes;
-        if let Some(entry) = self.hosts.get_mut(host) {
-            entry.peer = Some(key);
-            entry.dial.stop(None, &mut |index| indexes.release(now, index));
-        }
-    }
-
-    /// Tries a node that others told of, or asks a relay for it, when that is due.
-    pub(super) fn dial_peer(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) -> Result<(), Discard> {
-        let Some(member) = self.peers.get_mut(key) else { return Ok(()) };
-        let relay_due = member.dial.relay_at().is_some_and(|at| at <= now);
-        if relay_due {
-            member.dial.set_relay_at(None);
-        }
-        let try_due = member.dial.next().is_some_and(|at| at <= now);
-        let works = member.peer.is_up() && !member.peer.is_lost();
-        if try_due && works && member.peer.is_rekeying() {
-            return self.dial_for_rekey(now, key, out);
-        }
-        if try_due && works {
-            let indexes = &mut self.indexes;
-            member.dial.stop(None, &mut |index| indexes.release(now, index));
-        } else if try_due {
-            self.dial_outside(now, key, out)?;
-        } else if relay_due {
-            self.seek_relay(now, key, out);
-        }
-        Ok(())
-    }
-
-    fn dial_outside(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) -> Result<(), Discard> {
-        let has_relay = self.has_relay(key);
-        let Some(member) = self.peers.get_mut(key) else { return Ok(()) };
-        let endpoints = *member.peer.endpoints();
-        if !endpoints.is_empty() && !self.hints.take(now) {
-            member.dial.wait(self.hints.ready_at().max(now) + self.random.jitter(RELAY_HEADSTART));
-            return Ok(());
-        }
-        member.dial.postpone(now, |most| self.random.jitter(most), None);
-        if endpoints.is_empty() && !has_relay && member.circuit.is_none() {
-            return Ok(());
-        }
-        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Peer(key)))?;
-        let state = AwaitM2::new(&self.credentials, &mut self.random, index);
-        let message = *state.message();
-        if let Some(fallen) = member.dial.add(now, state) {
-            self.indexes.release(now, fallen);
-        }
-        let headstart = if endpoints.is_empty() { now } else { now + RELAY_HEADSTART };
-        if has_relay || member.circuit.is_some() {
-            member.dial.set_relay_at(Some(headstart));
-        }
-        for (already, address) in endpoints.iter().enumerate() {
-            if already > 0 && !self.hints.take(now) {
-                break;
-            }
-            self.send_bytes(now, Path::Direct(address), &message, out);
-        }
-        if endpoints.is_empty() {
-            self.seek_relay(now, key, out);
-        }
-        Ok(())
-    }
-
-    /// Begins a handshake for a new key inside the session with `key`.
-    pub(super) fn rekey(&mut self, now: Instant, key: PeerKey) {
-        if let Some(member) = self.peers.get_mut(key) {
-            member.dial.start(now);
-            self.wake(now);
-        }
-    }
-
-    fn dial_for_rekey(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) -> Result<(), Discard> {
-        let Some(member) = self.peers.get_mut(key) else { return Ok(()) };
-        member.dial.postpone(now, |most| self.random.jitter(most), Some(BACKOFF_LIVE));
-        let index = self.indexes.fresh(now, &mut self.random, Owner::Dial(Target::Peer(key)))?;
-        let state = AwaitM2::new(&self.credentials, &mut self.random, index);
-        let message = *state.message();
-        if let Some(fallen) = member.dial.add(now, state) {
-            self.indexes.release(now, fallen);
-        }
-        self.post_control(now, key, &Control::Hello(&message), out)
-    }
-
     // ---- messages ----
 
     /// A handshake message.
@@ -256,8 +70,7 @@ impl Mesh {
     ) -> Result<(), Discard> {
         let ephemeral = *hello1_ephemeral(message)?;
         self.expire_answers(now);
-        let same = |answer: &&mut Answer| answer.ephemeral == ephemeral;
-        if let Some(answer) = self.answers.waiting.iter_mut().find(same) {
+        if let Some(answer) = self.answers.to(&ephemeral) {
             answer.sends_to(origin);
             let stored = *answer.state.message();
             self.reply(now, origin, &stored, out);
@@ -266,21 +79,26 @@ impl Mesh {
         if self.answers.seen.get(&ephemeral).is_some() {
             return Err(Discard::Replayed);
         }
-        if self.answers.waiting.len() == ANSWERS {
+        if self.is_ours(&ephemeral, out) {
+            return Err(Discard::Ourselves);
+        }
+        if !self.answers.has_room(origin) {
             return Err(Discard::NoRoom);
         }
         let seen = match origin {
             Origin::Outside(Path::Direct(from)) => Some(from),
             _ => None,
         };
-        let index = self.indexes.fresh(now, &mut self.random, Owner::Answer)?;
+        let leave = if matches!(origin, Origin::Outside(_)) { INDEXES_OURS } else { 0 };
+        let index = self.indexes.fresh(now, &mut self.random, Owner::Answer, leave)?;
         let made = AwaitM3::new(&self.credentials, &mut self.random, index, message, seen);
         let state = made.inspect_err(|_| self.indexes.withdraw(index))?;
         self.answers.seen.insert(ephemeral, ());
         let stored = *state.message();
-        let mut answer = Answer { state, ephemeral, sent_to: [None; ANSWER_PLACES], arrived: now };
-        answer.sends_to(origin);
-        self.answers.waiting.push(answer);
+        let answer = Answer { state, ephemeral, sent_to: Some(origin), arrived: now };
+        if let Some(replaced) = self.answers.add(origin, answer) {
+            self.indexes.withdraw(replaced);
+        }
         self.wake(now + ANSWER_LIFE);
         self.reply(now, origin, &stored, out);
         Ok(())
@@ -304,15 +122,22 @@ impl Mesh {
         };
         let tried = dial.and_then(|dial| dial.find(index)).ok_or(Discard::UnknownIndex)?;
         let began = tried.began;
-        let (established, hello3) = match tried.state.handle(&self.credentials, message) {
-            Ok(done) => done,
-            Err(Discard::Ourselves) => return Err(self.met_ourselves(now, target, out)),
-            Err(why) => return Err(why),
+        // Of several places that the first message went to, any can answer in the name of another; but those of an initial
+        // peer are ours to trust, and a relay is a peer and has proved where it is.
+        let proved = tried.places == 1
+            || matches!(target, Target::Host(_))
+            || !matches!(origin, Origin::Outside(Path::Direct(_)));
+        let (established, message3) = tried.state.handle(&self.credentials, message)?;
+        let by = match origin {
+            Origin::Outside(path) => Some(path),
+            Origin::Inside(_) => None,
         };
-        let done =
-            Done { established, role: Role::Initiator, origin, proved: true, began, hello3: Some(hello3) };
-        self.admit(now, done, message.len(), out)?;
-        self.reply(now, origin, &hello3, out);
+        let hello3 = Hello3ToRepeat { message: message3, by, again: proved };
+        let done = Done { established, role: Role::Initiator, origin, proved, began, hello3: Some(hello3) };
+        // What goes to an unproved address counts against what came from there.
+        let length = message.len() - if proved { 0 } else { HELLO3 };
+        self.admit(now, done, length, out)?;
+        self.reply(now, origin, &message3, out);
         Ok(())
     }
 
@@ -330,11 +155,11 @@ impl Mesh {
             return Ok(());
         }
         self.expire_answers(now);
-        let place = self.answers.find(index).ok_or(Discard::UnknownIndex)?;
-        let answer = &self.answers.waiting[place];
+        let answer = self.answers.find(index).ok_or(Discard::UnknownIndex)?;
         let established = answer.state.handle(&self.credentials, message)?;
-        let Answer { sent_to, arrived, .. } = self.answers.waiting.swap_remove(place);
-        let proved = sent_to.contains(&Some(origin));
+        let Answer { sent_to, arrived, .. } = self.answers.take(index).ok_or(Discard::UnknownIndex)?;
+        // A relay is a peer and has proved where it is.
+        let proved = sent_to == Some(origin) || matches!(origin, Origin::Outside(Path::Via { .. }));
         let done = Done { established, role: Role::Responder, origin, proved, began: arrived, hello3: None };
         let key = self.admit(now, done, message.len(), out)?;
         self.post_empty(now, key, Kind::Keepalive, out);
@@ -358,17 +183,14 @@ impl Mesh {
         }
     }
 
-    /// The initial peer, or whoever we were told of, is this very node.
-    fn met_ourselves(&mut self, now: Instant, target: Target, out: &mut Outbox) -> Discard {
-        let indexes = &mut self.indexes;
-        if let Target::Host(host) = target
-            && let Some(entry) = self.hosts.get_mut(host)
-        {
-            entry.dial.stop(None, &mut |index| indexes.release(now, index));
-            entry.dial.start(now + crate::base::limits::BACKOFF_MAX);
+    /// Whether a first message is one of our own that came back: an initial peer is this very node, or somebody on the way
+    /// plays with us. Neither keeps us from trying on.
+    fn is_ours(&self, ephemeral: &[u8; 32], out: &mut Outbox) -> bool {
+        if let Some((host, _)) = self.hosts.iter().find(|(_, entry)| entry.dial.is_own(ephemeral)) {
             out.tell(Event::HostIsUs(host));
+            return true;
         }
-        Discard::Ourselves
+        self.peers.iter().any(|(_, member)| member.dial.is_own(ephemeral))
     }
 
     // ---- the outcome ----
@@ -389,7 +211,7 @@ impl Mesh {
             _ => Ok(key),
         });
         let key = known.inspect_err(|_| self.indexes.release(now, index))?;
-        self.stop_dialing(now, key, index);
+        self.stop_dialing(key, index);
         self.indexes.assign(index, Owner::Session(key));
         let jitter = self.random.jitter(REKEY_JITTER);
         let Established { keys, local, remote, capabilities, .. } = done.established;
@@ -405,6 +227,7 @@ impl Mesh {
         let freed = &mut |index| indexes.release(now, index);
         member.peer.install(now, link, capabilities, proved, done.hello3, freed);
         member.known_since = now;
+        member.met = Some(now);
         match done.origin {
             Origin::Outside(path) => {
                 if !done.proved {
@@ -419,17 +242,22 @@ impl Mesh {
         Ok(key)
     }
 
-    /// No more tries towards a node that has a session now.
-    fn stop_dialing(&mut self, now: Instant, key: PeerKey, keep: SessionIndex) {
+    /// No more tries towards a node that has a session now, which `session` is the index of. The try that made it may have been
+    /// meant for another.
+    fn stop_dialing(&mut self, key: PeerKey, session: SessionIndex) {
         let indexes = &mut self.indexes;
-        let freed = &mut |index| indexes.release(now, index);
-        if let Some(member) = self.peers.get_mut(key) {
-            member.dial.stop(Some(keep), freed);
+        let freed = &mut |index| indexes.withdraw(index);
+        for (other, member) in self.peers.iter_mut() {
+            member.dial.give_up(session);
+            if other == key {
+                member.dial.stop(freed);
+            }
         }
         for (_, entry) in self.hosts.iter_mut() {
-            if entry.dial.find(keep).is_some() {
+            if entry.dial.find(session).is_some() {
                 entry.peer = Some(key);
-                entry.dial.stop(Some(keep), freed);
+                entry.dial.give_up(session);
+                entry.dial.stop(freed);
             }
         }
     }
@@ -437,13 +265,7 @@ impl Mesh {
     /// Forgets what was answered and not completed.
     pub(super) fn expire_answers(&mut self, now: Instant) {
         let indexes = &mut self.indexes;
-        self.answers.waiting.retain(|answer| {
-            let lives = now < answer.arrived + ANSWER_LIFE;
-            if !lives {
-                indexes.release(now, answer.state.index());
-            }
-            lives
-        });
+        self.answers.expire(now, &mut |index| indexes.withdraw(index));
     }
 
     // ---- sending ----

@@ -44,15 +44,16 @@ impl Indexes {
         Indexes { owners: Table::new(INDEXES, seed), resting: VecDeque::with_capacity(INDEXES) }
     }
 
-    /// A random index for `owner` that nothing else answers to.
+    /// A random index for `owner` that nothing else answers to, unless fewer than `leave` would be left.
     pub fn fresh(
         &mut self,
         now: Instant,
         random: &mut Random,
         owner: Owner,
+        leave: usize,
     ) -> Result<SessionIndex, Discard> {
         self.expire(now);
-        if self.owners.is_full() {
+        if self.owners.len() + leave >= INDEXES {
             return Err(Discard::NoRoom);
         }
         loop {
@@ -87,7 +88,7 @@ impl Indexes {
         }
     }
 
-    /// The index stands for nothing any more.
+    /// The session of that index is over: the index stands for nothing any more, and rests.
     pub fn release(&mut self, now: Instant, index: SessionIndex) {
         if let Some(owner) = self.owners.get_mut(&index)
             && *owner != Owner::Resting
@@ -97,7 +98,7 @@ impl Indexes {
         }
     }
 
-    /// The index was given out for nothing: nobody has seen it, so it need not rest.
+    /// The index never became a session's: nothing sealed can come for it, so it need not rest.
     pub fn withdraw(&mut self, index: SessionIndex) {
         self.owners.remove(&index);
     }
@@ -126,7 +127,7 @@ mod tests {
         let mut random = Random::new([1; 32]);
         let mut indexes = Indexes::new(1);
         let key = PeerKey { slot: 3, generation: 0 };
-        let index = indexes.fresh(at(0), &mut random, Owner::Answer).unwrap();
+        let index = indexes.fresh(at(0), &mut random, Owner::Answer, 0).unwrap();
         assert_eq!(indexes.peer(index), Err(Discard::UnknownIndex));
         indexes.assign(index, Owner::Session(key));
         assert_eq!(indexes.peer(index), Ok(key));
@@ -134,9 +135,9 @@ mod tests {
         indexes.release(at(1), index);
         assert_eq!(indexes.owner(index), Err(Discard::UnknownIndex));
         assert_eq!(indexes.owners.len(), 1);
-        indexes.fresh(at(179), &mut random, Owner::Answer).unwrap();
+        indexes.fresh(at(179), &mut random, Owner::Answer, 0).unwrap();
         assert_eq!(indexes.owners.len(), 2);
-        indexes.fresh(at(180), &mut random, Owner::Answer).unwrap();
+        indexes.fresh(at(180), &mut random, Owner::Answer, 0).unwrap();
         assert_eq!(indexes.owners.len(), 2);
     }
 
@@ -144,11 +145,22 @@ mod tests {
     fn a_full_table_pushes_no_session_out() {
         let mut random = Random::new([1; 32]);
         let mut indexes = Indexes::new(1);
-        let first = indexes.fresh(at(0), &mut random, Owner::Answer).unwrap();
+        let first = indexes.fresh(at(0), &mut random, Owner::Answer, 0).unwrap();
         for _ in 1..INDEXES {
-            indexes.fresh(at(0), &mut random, Owner::Answer).unwrap();
+            indexes.fresh(at(0), &mut random, Owner::Answer, 0).unwrap();
         }
-        assert_eq!(indexes.fresh(at(0), &mut random, Owner::Answer), Err(Discard::NoRoom));
+        assert_eq!(indexes.fresh(at(0), &mut random, Owner::Answer, 0), Err(Discard::NoRoom));
         assert_eq!(indexes.owner(first), Ok(Owner::Answer));
+    }
+
+    #[test]
+    fn who_must_leave_some_is_refused_first() {
+        let mut random = Random::new([1; 32]);
+        let mut indexes = Indexes::new(1);
+        for _ in 0..INDEXES - 10 {
+            indexes.fresh(at(0), &mut random, Owner::Answer, 10).unwrap();
+        }
+        assert_eq!(indexes.fresh(at(0), &mut random, Owner::Answer, 10), Err(Discard::NoRoom));
+        assert!(indexes.fresh(at(0), &mut random, Owner::Answer, 0).is_ok());
     }
 }

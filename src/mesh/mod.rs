@@ -5,39 +5,45 @@
 //! relays. The files beside this one hold one concern each; what they share is here.
 #![forbid(unsafe_code)]
 
+pub mod answers;
+pub mod circuits;
 pub mod dial;
-pub mod exchange;
-pub mod handshakes;
+mod dialing;
+mod due;
+mod ends;
+mod exchange;
+mod handshakes;
+pub mod hints;
 pub mod hosts;
 pub mod indexes;
+pub mod news;
 pub mod peers;
-pub mod relay;
+mod relay;
+mod ways;
 
 use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
 use crate::base::event::{Event, Parting, Way};
 use crate::base::ids::{HostId, NodeId, PeerKey, SessionIndex, ShortId};
-use crate::base::limits::{
-    CONTROL_MAX, FIRST_PAUSE, FORGET_AFTER, HINTS_BURST, HINTS_PER_SECOND, NEWS_DELAY, PEERS, PROBE_AFTER,
-    SWEEP,
-};
+use crate::base::limits::{CONTROL_MAX, FIRST_PAUSE, NEWS_DELAY, PEERS, PROBE_AFTER, SWEEP};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::base::settings::Settings;
-use crate::base::time::{Bucket, Duration, Instant, earliest};
+use crate::base::time::{Instant, earliest};
 use crate::crypto::identity::{Identity, NetworkKeys, short_id};
 use crate::crypto::random::Random;
-use crate::mesh::handshakes::{Answers, Origin};
+use crate::mesh::answers::{Answers, Origin};
+use crate::mesh::circuits::Circuits;
+use crate::mesh::hints::Hints;
 use crate::mesh::hosts::{HostEntry, Hosts};
 use crate::mesh::indexes::Indexes;
 use crate::mesh::peers::{Member, Peers};
-use crate::mesh::relay::Circuits;
+use crate::peer::Peer;
 use crate::peer::handshake::Credentials;
-use crate::peer::path::{Nonce, Path};
-use crate::peer::{Action, Peer};
+use crate::peer::path::Path;
 use crate::wire::control::Control;
-use crate::wire::cursor::{Reader, Writer};
+use crate::wire::cursor::Writer;
 use crate::wire::envelope::{Header, Kind, Type};
 use crate::wire::hello::Capabilities;
 
@@ -75,10 +81,12 @@ pub struct Mesh {
     circuits: Circuits,
     relayed: Relayed,
     /// For datagrams to addresses that others told of and that have proved nothing.
-    hints: Bucket,
+    hints: Hints,
     /// Peers whose last session ended, for the switch to forget.
     departed: Vec<PeerKey>,
     sweep_at: Instant,
+    /// The slot that is looked after first.
+    turn: usize,
     /// No deadline lies before this one.
     due: Option<Instant>,
 }
@@ -107,9 +115,10 @@ impl Mesh {
             answers: Answers::new(random.u64()),
             circuits: Circuits::new(random.u64()),
             relayed: Relayed::default(),
-            hints: Bucket::new(HINTS_BURST, Duration::from_secs(1) / HINTS_PER_SECOND, now),
+            hints: Hints::new(now, random.u64()),
             departed: Vec::with_capacity(PEERS),
             sweep_at: now + SWEEP,
+            turn: 0,
             due: Some(now),
             random,
         }
@@ -228,30 +237,6 @@ impl Mesh {
         Ok(())
     }
 
-    /// Sends a challenge or its answer by `path`, whatever the path in use.
-    fn post_nonce(
-        &mut self,
-        now: Instant,
-        to: PeerKey,
-        path: Path,
-        kind: Kind,
-        nonce: &Nonce,
-        out: &mut Outbox,
-    ) -> Result<(), Discard> {
-        let mut packet = out.blank()?;
-        let sealed = packet.append(nonce).and_then(|()| {
-            let peer = &mut self.peers.get_mut(to).ok_or(Discard::UnknownPeer)?.peer;
-            peer.seal(now, kind, &mut packet)?;
-            self.route(now, path, &mut packet)
-        });
-        self.wake(now + PROBE_AFTER);
-        match sealed {
-            Ok(address) => out.send(address, packet),
-            Err(why) => out.discard(packet, why),
-        }
-        Ok(())
-    }
-
     // ---- packets in ----
 
     /// Takes a datagram apart and deals with all that is not a frame.
@@ -339,28 +324,6 @@ impl Mesh {
         }
     }
 
-    fn handle_nonce(
-        &mut self,
-        now: Instant,
-        from: PeerKey,
-        path: Path,
-        kind: Kind,
-        bytes: &[u8],
-        out: &mut Outbox,
-    ) -> Result<(), Discard> {
-        let mut reader = Reader::new(bytes);
-        let nonce = reader.array()?;
-        reader.end()?;
-        if kind == Kind::Challenge {
-            if let Some(member) = self.peers.get_mut(from) {
-                member.peer.answer_sent(path);
-            }
-            return self.post_nonce(now, from, path, Kind::Response, &nonce, out);
-        }
-        self.peers.get_mut(from).ok_or(Discard::UnknownPeer)?.peer.answered(now, path, &nonce);
-        Ok(())
-    }
-
     fn handle_close(&mut self, now: Instant, key: PeerKey, index: SessionIndex, out: &mut Outbox) {
         let indexes = &mut self.indexes;
         let Some(member) = self.peers.get_mut(key) else { return };
@@ -399,11 +362,15 @@ impl Mesh {
         self.wake(now);
     }
 
-    /// Says goodbye to every peer.
+    /// Says goodbye to every peer; to those behind a relay first, while the relay still knows us.
     pub fn stop(&mut self, now: Instant, out: &mut Outbox) {
-        for slot in 0..self.peers.slots() {
-            if let Some(key) = self.floodable(slot) {
-                self.post_empty(now, key, Kind::Close, out);
+        for relayed in [true, false] {
+            for slot in 0..self.peers.slots() {
+                let Some(key) = self.floodable(slot) else { continue };
+                let direct = self.peers.get(key).is_some_and(|member| member.peer.direct().is_some());
+                if direct != relayed {
+                    self.post_empty(now, key, Kind::Close, out);
+                }
             }
         }
     }
@@ -419,184 +386,6 @@ impl Mesh {
         self.due = earliest(self.due, Some(at));
     }
 
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
-        if self.due.is_none_or(|at| at > now) {
-            return;
-        }
-        for host in 0..self.hosts.iter().count() {
-            let host = HostId(u16::try_from(host).unwrap_or(u16::MAX));
-            if let Err(why) = self.dial_host(now, host, out) {
-                out.count(why);
-            }
-        }
-        for slot in 0..self.peers.slots() {
-            let Some(key) = self.peers.key(slot) else { continue };
-            self.tend(now, key, out);
-            if let Err(why) = self.dial_peer(now, key, out) {
-                out.count(why);
-            }
-            self.send_news(now, key, out);
-        }
-        self.expire_answers(now);
-        if self.sweep_at <= now {
-            self.sweep(now);
-        }
-        self.due = self.deadline();
-    }
-
-    /// Does what is due for one peer.
-    fn tend(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
-        loop {
-            let indexes = &mut self.indexes;
-            let Some(member) = self.peers.get_mut(key) else { return };
-            let Some(action) = member.peer.poll(now, &mut |index| indexes.release(now, index)) else { break };
-            self.act(now, key, action, out);
-        }
-        self.news_about(now, key);
-        let next = self.peers.get(key).and_then(|member| member.peer.next_timeout());
-        self.due = earliest(self.due, next);
-    }
-
-    fn act(&mut self, now: Instant, key: PeerKey, action: Action, out: &mut Outbox) {
-        match action {
-            Action::RepeatHello3 => self.repeat_hello3(now, key, out),
-            Action::Keepalive => self.post_empty(now, key, Kind::Keepalive, out),
-            Action::Ask => self.ask(now, key, out),
-            Action::AskAnew => {
-                self.ask(now, key, out);
-                self.greet(now, key, out);
-            }
-            Action::Challenge(address) => self.challenge(now, key, address, out),
-            Action::TryDirect => self.try_direct(now, key, out),
-            Action::Moved(path) => self.moved(now, key, path, out),
-            Action::PathDead => self.find_way(now, key, out),
-            Action::Rekey => self.rekey(now, key),
-            Action::Down(why) => self.part(now, key, why, out),
-        }
-    }
-
-    fn ask(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
-        let nonce = self.random.bytes();
-        let Some(member) = self.peers.get_mut(key) else { return };
-        let Some(path) = member.peer.path() else { return };
-        member.peer.ask(now, nonce);
-        if let Err(why) = self.post_nonce(now, key, path, Kind::Challenge, &nonce, out) {
-            out.count(why);
-        }
-    }
-
-    /// Sends a keepalive as long as a challenge, so that a peer that hears us from a new address may challenge us there.
-    fn greet(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
-        let Ok(mut packet) = out.blank() else { return out.count(Discard::NoRoom) };
-        match packet.append(&[0; size_of::<Nonce>()]) {
-            Ok(()) => self.post(now, key, Kind::Keepalive, packet, out),
-            Err(why) => out.discard(packet, why),
-        }
-    }
-
-    fn challenge(&mut self, now: Instant, key: PeerKey, address: SocketAddr, out: &mut Outbox) {
-        let nonce = self.random.bytes();
-        let Some(member) = self.peers.get_mut(key) else { return };
-        member.peer.challenged(now, nonce);
-        if let Err(why) = self.post_nonce(now, key, Path::Direct(address), Kind::Challenge, &nonce, out) {
-            out.count(why);
-        }
-    }
-
-    /// Challenges a peer that is reached through a relay, or not at all, at the addresses where it may be.
-    fn try_direct(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
-        let nonce = self.random.bytes();
-        let Some(member) = self.peers.get_mut(key) else { return };
-        let endpoints = *member.peer.endpoints();
-        let lost_path = member.peer.path().filter(|_| member.peer.is_lost());
-        let is_lost = member.peer.is_lost();
-        member.peer.ask(now, nonce);
-        for path in lost_path.into_iter().chain(endpoints.iter().map(Path::Direct)) {
-            if lost_path != Some(path) && !self.hints.take(now) {
-                break;
-            }
-            if let Err(why) = self.post_nonce(now, key, path, Kind::Challenge, &nonce, out) {
-                out.count(why);
-            }
-        }
-        if is_lost {
-            self.seek_relay(now, key, out);
-        }
-    }
-
-    /// A peer has its first path, or another one. The peer is to hear us by the new one, so that it takes it too.
-    fn moved(&mut self, now: Instant, key: PeerKey, path: Path, out: &mut Outbox) {
-        let (Some(way), Some(member)) = (self.way(key), self.peers.get_mut(key)) else { return };
-        let peer = member.peer.short();
-        if core::mem::replace(&mut member.told_up, true) {
-            out.tell(Event::WayChanged { peer, way });
-            self.greet(now, key, out);
-        } else {
-            out.tell(Event::PeerUp { peer, way });
-        }
-        if let Path::Direct(address) = path {
-            self.claim(now, key, address, out);
-        }
-    }
-
-    /// A peer has proved that it is at `address`: another that was there has gone.
-    fn claim(&mut self, now: Instant, key: PeerKey, address: SocketAddr, out: &mut Outbox) {
-        let there = |m: &Member| m.peer.is_up() && m.peer.path() == Some(Path::Direct(address));
-        let gone = self.peers.iter().find(|(other, member)| *other != key && there(member));
-        if let Some((gone, _)) = gone {
-            self.part(now, gone, Parting::Silent, out);
-        }
-    }
-
-    /// The path to a peer is dead: looks for another while its session lives, and for the peer itself, which may have been
-    /// restarted and know nothing of that session.
-    fn find_way(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
-        self.news_about(now, key);
-        // What relayed through it has to look for another relay too.
-        self.circuits_lost(now, key, out);
-        self.leave_circuit(now, key, out);
-        self.seek_relay(now, key, out);
-        if let Some(member) = self.peers.get_mut(key) {
-            member.dial.start(now);
-        }
-        for (_, entry) in self.hosts.iter_mut().filter(|(_, entry)| entry.peer == Some(key)) {
-            entry.dial.start(now);
-        }
-        self.wake(now);
-    }
-
-    fn sweep(&mut self, now: Instant) {
-        self.sweep_at = now + SWEEP;
-        self.circuits.expire(now);
-        for slot in 0..self.peers.slots() {
-            let Some(key) = self.peers.key(slot) else { continue };
-            let Some(member) = self.peers.get(key) else { continue };
-            let hopeless = !member.peer.is_up() && now.since(member.known_since) >= FORGET_AFTER;
-            if hopeless && !self.peers.iter().any(|(_, other)| other.news.reaches(key.slot)) {
-                self.forget(now, key);
-            }
-        }
-    }
-
-    fn forget(&mut self, now: Instant, key: PeerKey) {
-        let indexes = &mut self.indexes;
-        if let Some(member) = self.peers.get_mut(key) {
-            member.dial.stop(None, &mut |index| indexes.release(now, index));
-        }
-        self.peers.remove(key);
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let hosts = self.hosts.iter().map(|(_, entry)| entry.dial.next_timeout());
-        let members = self.peers.iter().map(|(_, member)| {
-            let news = member.news.next_timeout();
-            earliest(earliest(member.peer.next_timeout(), member.dial.next_timeout()), news)
-        });
-        let own = [self.answers.next_timeout(), Some(self.sweep_at)];
-        hosts.chain(members).chain(own).fold(None, earliest)
-    }
-
     // ---- who comes and goes ----
 
     /// The key of a node, which is known from now on.
@@ -608,30 +397,35 @@ impl Mesh {
             return Ok(key);
         }
         let leads = self.id() < id;
-        let (key, gone) = self.peers.insert(now, Peer::new(now, id, short_id(&id), leads))?;
-        if let Some(gone) = gone {
-            self.departed.push(gone);
+        if let Some(old) = self.peers.dispensable() {
+            self.forget(old);
         }
-        Ok(key)
+        self.peers.insert(now, Peer::new(now, id, short_id(&id), leads))
     }
 
-    /// A node without a session is to be reached.
-    fn seek(&mut self, now: Instant, key: PeerKey) {
+    /// A node without a session is to be reached; `new` tells whether somebody who did not before reaches it now.
+    fn seek(&mut self, now: Instant, key: PeerKey, new: bool) {
         let Some(member) = self.peers.get_mut(key) else { return };
         member.known_since = now;
-        if !member.peer.is_up() && !member.dial.is_active() {
+        if member.peer.is_up() {
+            return;
+        }
+        if !member.dial.is_active() {
             member.dial.start(now);
             self.wake(now);
+        } else if new {
+            let soon = now + self.random.jitter(NEWS_DELAY);
+            member.dial.hurry(soon);
+            self.wake(soon);
         }
     }
 
     /// The last session with a peer has ended.
     fn part(&mut self, now: Instant, key: PeerKey, why: Parting, out: &mut Outbox) {
         let indexes = &mut self.indexes;
-        let freed = &mut |index| indexes.release(now, index);
         let Some(member) = self.peers.get_mut(key) else { return };
-        member.peer.shut(freed);
-        member.dial.stop(None, freed);
+        member.peer.shut(&mut |index| indexes.release(now, index));
+        member.dial.stop(&mut |index| indexes.withdraw(index));
         member.dial.start(now + self.random.jitter(FIRST_PAUSE) + NEWS_DELAY);
         member.known_since = now;
         if core::mem::take(&mut member.told_up) {

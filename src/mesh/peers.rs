@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
 use crate::base::ids::{CircuitId, NodeId, PeerKey, ShortId};
-use crate::base::limits::{BACKOFF_MAX, PEERS};
-use crate::base::time::Instant;
+use crate::base::limits::{BACKOFF_MAX, CIRCUIT_AGAIN, CIRCUIT_TRIES, PEERS};
+use crate::base::time::{Bucket, Instant};
 use crate::mesh::dial::Dial;
-use crate::mesh::exchange::News;
+use crate::mesh::news::News;
 use crate::peer::Peer;
 
 /// A node and what the mesh does about it.
@@ -29,8 +29,12 @@ pub struct Member {
     pub told_direct: Option<SocketAddr>,
     /// The last such address, should it be elsewhere next time.
     pub told_before: Option<SocketAddr>,
-    /// When it became known, or was last connected.
+    /// How often relays may be asked for a way to it.
+    pub relay_asks: Bucket,
+    /// When it was last said to be there, or was connected.
     pub known_since: Instant,
+    /// When it was last connected.
+    pub met: Option<Instant>,
 }
 
 struct Slot {
@@ -97,33 +101,41 @@ impl Peers {
         self.iter().find(|(_, member)| member.peer.short() == short).map(|(key, _)| key)
     }
 
-    /// Takes in a node. When all slots are in use, the one that has been without a session for longest makes room; a
-    /// node with a session never does. Returns the new key and that of the node that had to go.
-    pub fn insert(&mut self, now: Instant, peer: Peer) -> Result<(PeerKey, Option<PeerKey>), Discard> {
-        let member = Member {
+    /// Who has to make room for another when all slots are in use: a node that was never met before one that was, and of these
+    /// the one for longest; a node with a session never.
+    pub fn dispensable(&self) -> Option<PeerKey> {
+        let free = self.slots.len() < PEERS || self.slots.iter().any(|slot| slot.member.is_none());
+        let idle = self.iter().filter(|(_, member)| !free && !member.peer.is_up());
+        idle.min_by_key(|(_, member)| (member.met, member.known_since)).map(|(key, _)| key)
+    }
+
+    /// Takes in a node.
+    pub fn insert(&mut self, now: Instant, peer: Peer) -> Result<PeerKey, Discard> {
+        let member = Some(Member {
             peer,
             dial: Dial::new(BACKOFF_MAX),
             news: News::new(now),
             circuit: None,
             relay_tried: 0,
+            relay_asks: Bucket::new(u32::from(CIRCUIT_TRIES), CIRCUIT_AGAIN, now),
             told_up: false,
             told_direct: None,
             told_before: None,
             known_since: now,
+            met: None,
+        });
+        let slot = match self.slots.iter().position(|slot| slot.member.is_none()) {
+            Some(slot) => {
+                self.slots[slot].member = member;
+                slot
+            }
+            None if self.slots.len() < PEERS => {
+                self.slots.push(Slot { generation: 0, member });
+                self.slots.len() - 1
+            }
+            None => return Err(Discard::NoRoom),
         };
-        if let Some(slot) = self.slots.iter().position(|slot| slot.member.is_none()) {
-            self.slots[slot].member = Some(member);
-            return self.key(slot).map(|key| (key, None)).ok_or(Discard::NoRoom);
-        }
-        if self.slots.len() < PEERS {
-            self.slots.push(Slot { generation: 0, member: Some(member) });
-            return self.key(self.slots.len() - 1).map(|key| (key, None)).ok_or(Discard::NoRoom);
-        }
-        let idle = self.iter().filter(|(_, member)| !member.peer.is_up());
-        let (old, _) = idle.min_by_key(|(_, member)| member.known_since).ok_or(Discard::NoRoom)?;
-        self.remove(old);
-        self.slots[usize::from(old.slot)].member = Some(member);
-        self.key(usize::from(old.slot)).map(|key| (key, Some(old))).ok_or(Discard::NoRoom)
+        self.key(slot).ok_or(Discard::NoRoom)
     }
 
     /// Forgets a node; its key finds nobody from now on.
@@ -162,24 +174,32 @@ mod tests {
     #[test]
     fn a_stale_key_finds_nobody() {
         let mut peers = Peers::new();
-        let (first, _) = peers.insert(at(0), peer(at(0), 1)).unwrap();
+        let first = peers.insert(at(0), peer(at(0), 1)).unwrap();
         assert_eq!(peers.find(&peer(at(0), 1).id()), Some(first));
         peers.remove(first);
         assert!(peers.get(first).is_none());
-        let (second, _) = peers.insert(at(0), peer(at(0), 2)).unwrap();
+        let second = peers.insert(at(0), peer(at(0), 2)).unwrap();
         assert_eq!(second.slot, first.slot);
         assert!(peers.get(first).is_none() && peers.get(second).is_some());
     }
 
     #[test]
-    fn a_full_table_lets_the_oldest_without_a_session_go() {
+    fn who_was_never_met_makes_room_before_who_was() {
+        // S11: hearsay does not push out what was known at first hand.
         let mut peers = Peers::new();
         for n in 0..PEERS {
             let n = u16::try_from(n).unwrap();
+            assert_eq!(peers.dispensable(), None);
             peers.insert(at(u64::from(n)), peer(at(0), n)).unwrap();
         }
-        let (key, gone) = peers.insert(at(999), peer(at(999), 9999)).unwrap();
-        assert_eq!(gone, Some(PeerKey { slot: 0, generation: 0 }));
-        assert_eq!(key, PeerKey { slot: 0, generation: 1 });
+        for (key, member) in peers.iter_mut() {
+            member.met = (key.slot != 7).then_some(at(u64::from(key.slot) + 1));
+        }
+        assert_eq!(peers.insert(at(999), peer(at(999), 9999)).err(), Some(Discard::NoRoom));
+        assert_eq!(peers.dispensable(), Some(PeerKey { slot: 7, generation: 0 }));
+        peers.remove(PeerKey { slot: 7, generation: 0 });
+        let key = peers.insert(at(999), peer(at(999), 9999)).unwrap();
+        assert_eq!(key, PeerKey { slot: 7, generation: 1 });
+        assert_eq!(peers.dispensable(), Some(key));
     }
 }

@@ -8,136 +8,15 @@ use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
 use crate::base::ids::{CircuitId, NodeId, PeerKey};
-use crate::base::limits::{
-    CIRCUIT_AGAIN, CIRCUIT_IDLE, CIRCUIT_PACKETS, CIRCUIT_TRIES, CIRCUITS, CIRCUITS_PER_PEER,
-};
+use crate::base::limits::CIRCUITS_PER_PEER;
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
-use crate::base::table::Table;
-use crate::base::time::{Duration, Instant};
-use crate::crypto::random::Random;
+use crate::base::time::Instant;
+use crate::mesh::circuits::{Circuit, Entry, Quota};
 use crate::mesh::{Mesh, Opened};
 use crate::peer::path::Path;
 use crate::wire::control::{CircuitEnd, Control, NamedBy};
 use crate::wire::envelope::Header;
-use crate::wire::hello::Capabilities;
-
-/// What a number of ours stands for.
-pub enum Circuit {
-    /// The circuit ends here.
-    End {
-        /// Who relays.
-        relay: PeerKey,
-        /// Who is at the other end.
-        far: PeerKey,
-        /// The relay's number, once it accepted.
-        theirs: Option<CircuitId>,
-        /// How often the relay was asked.
-        tries: u8,
-    },
-    /// We relay; packets with this number come from that neighbour.
-    Leg {
-        /// Who sends by it.
-        neighbour: PeerKey,
-        /// The neighbour's number for packets the other way, once it accepted.
-        theirs: Option<CircuitId>,
-        /// Our number of the other leg.
-        twin: CircuitId,
-        /// How much it may still carry in this second.
-        quota: Quota,
-    },
-}
-
-/// How many packets were carried in the second that began at `since`.
-#[derive(Clone, Copy, Default)]
-pub struct Quota {
-    since: Instant,
-    packets: u32,
-}
-
-impl Quota {
-    /// Counts one packet, unless the second is used up.
-    fn take(&mut self, now: Instant) -> bool {
-        if now.since(self.since) >= Duration::from_secs(1) {
-            *self = Quota { since: now, packets: 0 };
-        }
-        self.packets += 1;
-        self.packets <= CIRCUIT_PACKETS
-    }
-}
-
-struct Entry {
-    circuit: Circuit,
-    used: Instant,
-}
-
-/// All circuits that end here or lead through us, by our own numbers.
-pub struct Circuits {
-    entries: Table<CircuitId, Entry>,
-}
-
-impl Circuits {
-    /// None.
-    pub fn new(seed: u64) -> Circuits {
-        Circuits { entries: Table::new(CIRCUITS, seed) }
-    }
-
-    fn get(&self, number: CircuitId) -> Option<&Circuit> {
-        self.entries.get(&number).map(|entry| &entry.circuit)
-    }
-
-    fn get_mut(&mut self, number: CircuitId) -> Option<&mut Circuit> {
-        self.entries.get_mut(&number).map(|entry| &mut entry.circuit)
-    }
-
-    /// The circuit of that number, which something has just come or gone by.
-    fn used(&mut self, now: Instant, number: CircuitId) -> Option<&mut Circuit> {
-        self.entries.get_mut(&number).map(|entry| {
-            entry.used = now;
-            &mut entry.circuit
-        })
-    }
-
-    /// Puts a circuit in under a new number. Nothing is pushed out for it: a full table refuses.
-    fn add(
-        &mut self,
-        now: Instant,
-        random: &mut Random,
-        circuit: impl FnOnce(CircuitId) -> Circuit,
-    ) -> Result<CircuitId, Discard> {
-        if self.entries.is_full() {
-            return Err(Discard::NoRoom);
-        }
-        loop {
-            let number = CircuitId(random.u32());
-            if self.entries.get(&number).is_none() {
-                self.entries.insert(number, Entry { circuit: circuit(number), used: now });
-                return Ok(number);
-            }
-        }
-    }
-
-    fn find(&self, wanted: impl Fn(&Circuit) -> bool) -> Option<CircuitId> {
-        self.entries.iter().find(|(_, entry)| wanted(&entry.circuit)).map(|(number, _)| *number)
-    }
-
-    /// How many legs begin at that neighbour.
-    fn legs_of(&self, key: PeerKey) -> usize {
-        let of = |entry: &Entry| matches!(entry.circuit, Circuit::Leg { neighbour, .. } if neighbour == key);
-        self.entries.iter().filter(|(_, entry)| of(entry)).count()
-    }
-
-    /// How many circuits others have through us.
-    pub fn carried(&self) -> usize {
-        let legs = self.entries.iter().filter(|(_, entry)| matches!(entry.circuit, Circuit::Leg { .. }));
-        legs.count() / 2
-    }
-
-    /// Takes down what nothing came by for long.
-    pub fn expire(&mut self, now: Instant) {
-        self.entries.retain(|_, entry| now.since(entry.used) < CIRCUIT_IDLE);
-    }
-}
 
 impl Mesh {
     // ---- packets ----
@@ -189,99 +68,6 @@ impl Mesh {
         Ok(address)
     }
 
-    /// Puts the relay's envelope around a packet of ours. Returns the relay's address.
-    pub(super) fn wrap(
-        &mut self,
-        now: Instant,
-        relay: PeerKey,
-        number: CircuitId,
-        packet: &mut Packet,
-    ) -> Result<SocketAddr, Discard> {
-        let Some(Circuit::End { theirs: Some(theirs), .. }) = self.circuits.used(now, number) else {
-            return Err(Discard::NoRoute);
-        };
-        let theirs = *theirs;
-        let member = self.peers.get_mut(relay).ok_or(Discard::NoRoute)?;
-        let address = member.peer.direct().ok_or(Discard::NoRoute)?;
-        member.peer.wrap(now, theirs, packet)?;
-        self.wake(now + crate::base::limits::PROBE_AFTER);
-        Ok(address)
-    }
-
-    // ---- an end asks ----
-
-    /// Sees to a circuit by which `far` can be reached: asks a relay for one, asks again, or asks another.
-    pub(super) fn seek_relay(&mut self, now: Instant, far: PeerKey, out: &mut Outbox) {
-        if !self.use_relay {
-            return;
-        }
-        let Some(member) = self.peers.get_mut(far) else { return };
-        let id = member.peer.id();
-        if let Some(number) = member.circuit {
-            match self.circuits.get_mut(number) {
-                Some(Circuit::End { theirs: Some(_), .. }) => return self.circuit_ready(now, number, out),
-                Some(Circuit::End { relay, tries, .. }) if *tries < CIRCUIT_TRIES => {
-                    *tries += 1;
-                    let relay = *relay;
-                    return self.ask_relay(now, far, relay, number, id, out);
-                }
-                _ => self.drop_end(number),
-            }
-        }
-        let Some(relay) = self.choose_relay(far) else { return };
-        let end = |_| Circuit::End { relay, far, theirs: None, tries: 1 };
-        match self.circuits.add(now, &mut self.random, end) {
-            Ok(number) => {
-                if let Some(member) = self.peers.get_mut(far) {
-                    member.circuit = Some(number);
-                    member.relay_tried = relay.slot;
-                }
-                self.ask_relay(now, far, relay, number, id, out);
-            }
-            Err(why) => out.count(why),
-        }
-    }
-
-    fn ask_relay(
-        &mut self,
-        now: Instant,
-        far: PeerKey,
-        relay: PeerKey,
-        mine: CircuitId,
-        target: NodeId,
-        out: &mut Outbox,
-    ) {
-        if let Some(member) = self.peers.get_mut(far) {
-            member.dial.set_relay_at(Some(now + CIRCUIT_AGAIN));
-            self.wake(now + CIRCUIT_AGAIN);
-        }
-        let sent = self.post_control(now, relay, &Control::OpenCircuit { mine, target }, out);
-        if let Err(why) = sent {
-            out.count(why);
-        }
-    }
-
-    /// The next node, in the order of the table, that relays and says that it has a direct path to `far`.
-    fn choose_relay(&self, far: PeerKey) -> Option<PeerKey> {
-        let tried = self.peers.get(far)?.relay_tried;
-        let fit = |key: &PeerKey| {
-            *key != far
-                && self.peers.get(*key).is_some_and(|member| {
-                    member.peer.is_up()
-                        && member.peer.direct().is_some()
-                        && member.peer.capabilities().has(Capabilities::RELAY)
-                        && member.news.reaches(far.slot)
-                })
-        };
-        let all = || self.peers.iter().map(|(key, _)| key).filter(fit);
-        all().find(|key| key.slot > tried).or_else(|| all().next())
-    }
-
-    /// Whether some relay could reach `far`.
-    pub(super) fn has_relay(&self, far: PeerKey) -> bool {
-        self.use_relay && self.choose_relay(far).is_some()
-    }
-
     // ---- what relays and ends tell each other ----
 
     /// `from` wants a circuit through us.
@@ -325,11 +111,21 @@ impl Mesh {
         if !direct {
             return Err(CircuitEnd::Unreachable);
         }
-        let crowded = |key| self.circuits.legs_of(key) >= CIRCUITS_PER_PEER;
+        // One circuit from a node to another: a newer request replaces the older, so that nobody can take all (S15).
+        if let Some(older) = self.leg_between(from, to) {
+            self.drop_leg(older);
+        }
+        let crowded = |key| self.circuits.legs_of(key) >= 2 * CIRCUITS_PER_PEER;
         if crowded(from) || crowded(to) {
             return Err(CircuitEnd::Full);
         }
-        let leg = |neighbour, theirs, twin| Circuit::Leg { neighbour, theirs, twin, quota: Quota::default() };
+        let leg = |neighbour, theirs: Option<CircuitId>, twin| Circuit::Leg {
+            neighbour,
+            theirs,
+            twin,
+            near: theirs.is_some(),
+            quota: Quota::default(),
+        };
         let full = |_| CircuitEnd::Full;
         let near = self
             .circuits
@@ -344,6 +140,24 @@ impl Mesh {
             *twin = far;
         }
         Ok(near)
+    }
+
+    /// Our number of the leg to `from` of its circuit to `to`.
+    fn leg_between(&self, from: PeerKey, to: PeerKey) -> Option<CircuitId> {
+        let near = |circuit: &Circuit| match circuit {
+            Circuit::Leg { neighbour, twin, near: true, .. } if *neighbour == from => {
+                matches!(self.circuits.get(*twin), Some(Circuit::Leg { neighbour, .. }) if *neighbour == to)
+            }
+            _ => false,
+        };
+        self.circuits.find(near)
+    }
+
+    fn drop_leg(&mut self, number: CircuitId) {
+        if let Some(Entry { circuit: Circuit::Leg { twin, .. }, .. }) = self.circuits.entries.remove(&number)
+        {
+            self.circuits.entries.remove(&twin);
+        }
     }
 
     /// Offers the circuit to its far end, or tells the near one that it stands.
@@ -361,51 +175,6 @@ impl Mesh {
         let to = *to;
         let origin = self.peers.get(origin).ok_or(Discard::UnknownPeer)?.peer.id();
         self.post_control(now, to, &Control::OfferCircuit { mine: twin, origin }, out)
-    }
-
-    /// The relay `from` offers a circuit that another asked for.
-    pub(super) fn handle_offer_circuit(
-        &mut self,
-        now: Instant,
-        from: PeerKey,
-        theirs: CircuitId,
-        origin: NodeId,
-        out: &mut Outbox,
-    ) -> Result<(), Discard> {
-        if !self.use_relay || origin == self.id() {
-            self.close_circuit(now, from, theirs, NamedBy::Receiver, CircuitEnd::Refused, out);
-            return Err(Discard::Refused);
-        }
-        let same = |circuit: &Circuit| {
-            matches!(circuit, Circuit::End { relay, theirs: Some(number), .. }
-                if *relay == from && *number == theirs)
-        };
-        let mine = match self.circuits.find(same) {
-            Some(mine) => mine,
-            None => self.accept_end(now, from, theirs, origin)?,
-        };
-        self.post_control(now, from, &Control::AcceptCircuit { yours: theirs, mine }, out)
-    }
-
-    fn accept_end(
-        &mut self,
-        now: Instant,
-        relay: PeerKey,
-        theirs: CircuitId,
-        origin: NodeId,
-    ) -> Result<CircuitId, Discard> {
-        let ends =
-            |entry: &Entry| matches!(entry.circuit, Circuit::End { relay: other, .. } if other == relay);
-        if self.circuits.entries.iter().filter(|(_, entry)| ends(entry)).count() >= CIRCUITS_PER_PEER {
-            return Err(Discard::NoRoom);
-        }
-        let far = self.know(now, origin)?;
-        let end = |_| Circuit::End { relay, far, theirs: Some(theirs), tries: 0 };
-        let mine = self.circuits.add(now, &mut self.random, end)?;
-        if let Some(member) = self.peers.get_mut(far) {
-            member.circuit.get_or_insert(mine);
-        }
-        Ok(mine)
     }
 
     /// The circuit that we named `yours` stands: at its far end, if we relay, or altogether.
@@ -432,23 +201,6 @@ impl Mesh {
         }
     }
 
-    /// A circuit of ours stands: sends the handshake by it that waits for it, or makes it the path that was lost.
-    fn circuit_ready(&mut self, now: Instant, number: CircuitId, out: &mut Outbox) {
-        let Some(Circuit::End { relay, far, .. }) = self.circuits.get(number) else { return };
-        let (path, far) = (Path::Via { relay: *relay, circuit: number }, *far);
-        let Some(member) = self.peers.get_mut(far) else { return };
-        member.dial.set_relay_at(None);
-        if !member.peer.is_up() {
-            if let Some(latest) = member.dial.latest() {
-                let message = *latest.state.message();
-                self.send_bytes(now, path, &message, out);
-            }
-        } else if member.peer.is_lost() {
-            member.peer.take_path(now, path);
-            self.wake(now);
-        }
-    }
-
     /// A circuit is no more, says `from`.
     pub(super) fn handle_close_circuit(
         &mut self,
@@ -463,10 +215,14 @@ impl Mesh {
             NamedBy::Sender => self.circuits.find(|c| c.is_with(from, circuit)).ok_or(Discard::Unexpected)?,
         };
         match self.circuits.get(number) {
-            Some(Circuit::End { relay, far, .. }) if *relay == from => {
-                let far = *far;
+            Some(Circuit::End { relay, far, theirs, .. }) if *relay == from => {
+                let (far, stood) = (*far, theirs.is_some());
                 self.drop_end(number);
-                self.end_was_lost(now, far, number, out);
+                // S12: one that was never accepted is asked for again with the next try, not at once: the relay
+                // may go on refusing as fast as we ask.
+                if stood {
+                    self.end_was_lost(now, far, number, out);
+                }
             }
             Some(Circuit::Leg { neighbour, twin, .. }) if *neighbour == from => {
                 let twin = *twin;
@@ -483,7 +239,7 @@ impl Mesh {
         Ok(())
     }
 
-    fn close_circuit(
+    pub(super) fn close_circuit(
         &mut self,
         now: Instant,
         to: PeerKey,
@@ -499,27 +255,6 @@ impl Mesh {
     }
 
     // ---- circuits end ----
-
-    fn drop_end(&mut self, number: CircuitId) {
-        if let Some(Entry { circuit: Circuit::End { far, .. }, .. }) = self.circuits.entries.remove(&number)
-            && let Some(member) = self.peers.get_mut(far)
-        {
-            member.circuit.take_if(|circuit| *circuit == number);
-        }
-    }
-
-    /// What used the circuit `number` to reach `far` looks for another way.
-    fn end_was_lost(&mut self, now: Instant, far: PeerKey, number: CircuitId, out: &mut Outbox) {
-        let Some(member) = self.peers.get_mut(far) else { return };
-        match member.peer.path() {
-            Some(Path::Via { circuit, .. }) if circuit == number => {
-                member.peer.drop_path(now);
-                self.find_way(now, far, out);
-            }
-            None => self.seek_relay(now, far, out),
-            Some(_) => {}
-        }
-    }
 
     /// `lost` is not reached directly any more: its circuits through us have ended, and ours through it.
     pub(super) fn circuits_lost(&mut self, now: Instant, lost: PeerKey, out: &mut Outbox) {
@@ -548,65 +283,5 @@ impl Mesh {
                 None => return,
             }
         }
-    }
-
-    /// The circuit by which `far` was reached, if it was, is dead: gives it up.
-    pub(super) fn leave_circuit(&mut self, now: Instant, far: PeerKey, out: &mut Outbox) {
-        let Some(member) = self.peers.get_mut(far) else { return };
-        let Some(Path::Via { relay, circuit }) = member.peer.path() else { return };
-        member.peer.drop_path(now);
-        self.drop_end(circuit);
-        self.close_circuit(now, relay, circuit, NamedBy::Sender, CircuitEnd::Unreachable, out);
-    }
-
-    /// `gone` has no session any more: our circuits to it serve nobody.
-    pub(super) fn circuits_to_nobody(&mut self, gone: PeerKey) {
-        self.circuits
-            .entries
-            .retain(|_, entry| !matches!(entry.circuit, Circuit::End { far, .. } if far == gone));
-        if let Some(member) = self.peers.get_mut(gone) {
-            member.circuit = None;
-        }
-    }
-}
-
-impl Circuit {
-    /// Whether `neighbour` is on its other side and named it `number`.
-    fn is_with(&self, neighbour: PeerKey, number: CircuitId) -> bool {
-        match self {
-            Circuit::End { relay, theirs, .. } => *relay == neighbour && *theirs == Some(number),
-            Circuit::Leg { neighbour: other, theirs, .. } => *other == neighbour && *theirs == Some(number),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_circuit_carries_its_quota_and_no_more() {
-        // S15: one circuit cannot take all of a relay.
-        let mut quota = Quota::default();
-        let now = Instant::ZERO + Duration::from_secs(5);
-        assert!((0..CIRCUIT_PACKETS).all(|_| quota.take(now)));
-        assert!(!quota.take(now));
-        assert!(quota.take(now + Duration::from_secs(1)));
-    }
-
-    #[test]
-    fn idle_circuits_are_taken_down_and_full_tables_refuse() {
-        let mut random = Random::new([1; 32]);
-        let mut circuits = Circuits::new(1);
-        let key = PeerKey { slot: 1, generation: 0 };
-        let end = |_| Circuit::End { relay: key, far: key, theirs: None, tries: 0 };
-        let first = circuits.add(Instant::ZERO, &mut random, end).unwrap();
-        for _ in 1..CIRCUITS {
-            circuits.add(Instant::ZERO, &mut random, end).unwrap();
-        }
-        assert_eq!(circuits.add(Instant::ZERO, &mut random, end).err(), Some(Discard::NoRoom));
-        circuits.used(Instant::ZERO + CIRCUIT_IDLE, first);
-        circuits.expire(Instant::ZERO + CIRCUIT_IDLE);
-        assert_eq!(circuits.entries.len(), 1);
     }
 }

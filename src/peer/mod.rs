@@ -4,6 +4,7 @@
 //! takes randomness, packets and other peers.
 #![forbid(unsafe_code)]
 
+pub mod due;
 pub mod handshake;
 pub mod path;
 pub mod replay;
@@ -13,51 +14,34 @@ pub mod sessions;
 use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
-use crate::base::event::Parting;
 use crate::base::ids::{CircuitId, NodeId, SessionIndex, ShortId};
-use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, LOST_FOR, PROBE_AFTER, UPGRADE_MAX};
+use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, PROBE_AFTER, UPGRADE_MAX};
 use crate::base::packet::Packet;
-use crate::base::time::{Backoff, Duration, Instant, earliest};
-use crate::peer::path::{Candidate, Liveness, Nonce, Path, Sign};
+use crate::base::time::{Backoff, Duration, Instant};
+use crate::peer::path::{Candidate, Liveness, Nonce, Path, Places};
 use crate::peer::session::Traffic;
 use crate::peer::sessions::{Link, Sessions};
-use crate::wire::control::Endpoints;
 use crate::wire::envelope::Kind;
 use crate::wire::hello::{Capabilities, HELLO3};
-
-/// Something a peer wants done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// Send the third handshake message again ([`Peer::unconfirmed`]).
-    RepeatHello3,
-    /// Send a keepalive.
-    Keepalive,
-    /// Challenge the path in use.
-    Ask,
-    /// Challenge the path in use, and let the peer challenge us if it hears us from elsewhere than before.
-    AskAnew,
-    /// Challenge this address, the peer was heard from there.
-    Challenge(SocketAddr),
-    /// Challenge the addresses where the peer might be reached directly.
-    TryDirect,
-    /// Packets take this path from now on.
-    Moved(Path),
-    /// There is no path any more: find another.
-    PathDead,
-    /// Begin a handshake for a new key.
-    Rekey,
-    /// The peer is gone.
-    Down(Parting),
-}
 
 /// A third handshake message that is repeated until the peer shows that it has the key.
 struct Confirm {
     index: SessionIndex,
     message: [u8; HELLO3],
-    /// By what path it goes; none for inside the session in use.
     by: Option<Path>,
     next: Instant,
     until: Instant,
+}
+
+/// The third handshake message, as the initiator sends it.
+#[derive(Clone, Copy)]
+pub struct Hello3ToRepeat {
+    /// Its bytes.
+    pub message: [u8; HELLO3],
+    /// By what path it goes; none for inside the session in use.
+    pub by: Option<Path>,
+    /// Whether it may be sent again before the peer has proved that it is there.
+    pub again: bool,
 }
 
 /// A question sent to the peer, and to whom it may answer from.
@@ -83,7 +67,7 @@ pub struct Peer {
     question: Option<Question>,
     rtt: Option<Duration>,
     /// Where the peer might be reached directly.
-    endpoints: Endpoints,
+    endpoints: Places,
     try_direct: Option<Instant>,
     direct_pause: Backoff,
     rekeying: bool,
@@ -112,7 +96,7 @@ impl Peer {
             live: Liveness::new(now),
             question: None,
             rtt: None,
-            endpoints: Endpoints::default(),
+            endpoints: Places::default(),
             try_direct: None,
             direct_pause: Backoff::new(FIRST_PAUSE, UPGRADE_MAX),
             rekeying: false,
@@ -201,14 +185,14 @@ impl Peer {
     }
 
     /// Where it might be reached directly.
-    pub fn endpoints(&self) -> &Endpoints {
+    pub fn endpoints(&self) -> &Places {
         &self.endpoints
     }
 
-    /// Notes another address where it might be reached.
+    /// Notes another address where it might be reached, as others say.
     pub fn add_endpoint(&mut self, now: Instant, address: SocketAddr) {
-        let new = !self.endpoints.iter().any(|known| known == address);
-        self.endpoints.add(address);
+        let new = !self.endpoints.has(address);
+        self.endpoints.told.add(address);
         if new && self.is_up() && self.direct().is_none() {
             self.seek_direct(now);
         }
@@ -224,17 +208,13 @@ impl Peer {
         link: Link,
         capabilities: Capabilities,
         path: Option<Path>,
-        hello3: Option<[u8; HELLO3]>,
+        hello3: Option<Hello3ToRepeat>,
         freed: &mut dyn FnMut(SessionIndex),
     ) {
-        if let Some(message) = hello3 {
-            self.confirm = Some(Confirm {
-                index: link.session.local(),
-                message,
-                by: path,
-                next: now + CONFIRM_EVERY,
-                until: now + CONFIRM_LIFE,
-            });
+        if let Some(Hello3ToRepeat { message, by, again }) = hello3 {
+            let until = now + CONFIRM_LIFE;
+            let next = if again { now + CONFIRM_EVERY } else { until };
+            self.confirm = Some(Confirm { index: link.session.local(), message, by, next, until });
         }
         self.capabilities = capabilities;
         self.rekeying = false;
@@ -246,6 +226,9 @@ impl Peer {
         self.live.heard(now);
         if let Some(path) = path {
             self.take_path(now, path);
+        } else if self.path.is_none() {
+            // Until a challenge proves where it is; if none does, it is given up like any other without a path.
+            self.lose_path(now);
         }
         self.attention = true;
     }
@@ -295,7 +278,10 @@ impl Peer {
         self.live.heard(now);
         if self.path == Some(from) {
             self.path_heard = now;
-            self.attention |= self.lost_since.take().is_some();
+            if self.lost_since.take().is_some() {
+                self.attention = true;
+                self.try_direct.take_if(|_| matches!(from, Path::Direct(_)));
+            }
             return;
         }
         match from {
@@ -352,7 +338,7 @@ impl Peer {
     /// Ends all sessions and forgets what belonged to them.
     pub fn shut(&mut self, freed: &mut dyn FnMut(SessionIndex)) {
         if let Some(address) = self.address() {
-            self.endpoints.add(address);
+            self.endpoints.proved.add(address);
         }
         self.sessions.clear(freed);
         self.confirm = None;
@@ -377,7 +363,7 @@ impl Peer {
     /// Uses `path` from now on.
     pub fn take_path(&mut self, now: Instant, path: Path) {
         if let Some(old) = self.address() {
-            self.endpoints.add(old);
+            self.endpoints.proved.add(old);
         }
         if self.path != Some(path) {
             self.rtt = None;
@@ -397,7 +383,7 @@ impl Peer {
     /// The path in use seems to lead nowhere: it is kept until a better one is found or the peer is given up.
     fn lose_path(&mut self, now: Instant) {
         if let Some(address) = self.address() {
-            self.endpoints.add(address);
+            self.endpoints.proved.add(address);
         }
         self.lost_since.get_or_insert(now);
         self.seek_direct(now);
@@ -452,7 +438,7 @@ impl Peer {
         }
         let seeking = self.direct().is_none();
         let proves_candidate = self.candidate.is_some_and(|candidate| candidate.proves(from, nonce));
-        let was_asked = rtt.is_some() && self.endpoints.iter().any(|known| from == Path::Direct(known));
+        let was_asked = rtt.is_some() && matches!(from, Path::Direct(address) if self.endpoints.has(address));
         if seeking && (proves_candidate || was_asked) || proves_candidate && !self.leads {
             self.take_path(now, from);
             self.rtt = rtt;
@@ -467,113 +453,5 @@ impl Peer {
     /// Whether something may have become due without time passing; asking clears it.
     pub fn take_attention(&mut self) -> bool {
         core::mem::take(&mut self.attention)
-    }
-
-    /// The next thing to be done at `now`, until there is none.
-    pub fn poll(&mut self, now: Instant, freed: &mut dyn FnMut(SessionIndex)) -> Option<Action> {
-        self.up_since?;
-        self.sessions.expire(now, freed);
-        if !self.sessions.any() {
-            return Some(Action::Down(Parting::Expired));
-        }
-        if self.lost_since.is_some_and(|since| since + LOST_FOR <= now) {
-            return Some(Action::Down(Parting::Silent));
-        }
-        self.poll_confirm(now, freed)
-            .or_else(|| self.poll_path())
-            .or_else(|| self.poll_life(now))
-            .or_else(|| self.poll_candidate(now))
-            .or_else(|| self.poll_direct(now))
-            .or_else(|| self.poll_rekey(now))
-    }
-
-    fn poll_confirm(&mut self, now: Instant, freed: &mut dyn FnMut(SessionIndex)) -> Option<Action> {
-        let confirm = self.confirm.as_mut()?;
-        if confirm.until <= now {
-            let index = confirm.index;
-            self.confirm = None;
-            self.sessions.end(index, freed);
-            return (!self.sessions.any()).then_some(Action::Down(Parting::Silent));
-        }
-        if confirm.next > now {
-            return None;
-        }
-        confirm.next = now + CONFIRM_EVERY;
-        Some(Action::RepeatHello3)
-    }
-
-    fn poll_life(&mut self, now: Instant) -> Option<Action> {
-        if self.path.is_none() || self.is_lost() {
-            return None;
-        }
-        if core::mem::take(&mut self.ask_now) {
-            self.live.asked(now);
-            return Some(Action::AskAnew);
-        }
-        match self.live.sign(now)? {
-            Sign::Dead => {
-                self.lose_path(now);
-                Some(Action::PathDead)
-            }
-            Sign::Ask => {
-                self.live.asked(now);
-                Some(Action::Ask)
-            }
-            Sign::Keepalive => {
-                self.live.sent(now, false);
-                Some(Action::Keepalive)
-            }
-        }
-    }
-
-    /// Another path is in use than was told last.
-    fn poll_path(&mut self) -> Option<Action> {
-        let path = self.path.filter(|path| self.told_path != Some(*path))?;
-        self.told_path = Some(path);
-        Some(Action::Moved(path))
-    }
-
-    fn poll_candidate(&mut self, now: Instant) -> Option<Action> {
-        let candidate = self.candidate?;
-        if candidate.move_at().is_some_and(|at| at <= now) {
-            self.candidate = None;
-            let path = Path::Direct(candidate.address());
-            let old_is_silent = self.path.is_none() || self.path_heard < candidate.heard_first();
-            if old_is_silent {
-                self.take_path(now, path);
-            }
-            return self.poll_path();
-        }
-        candidate.wants_challenge(now).then_some(Action::Challenge(candidate.address()))
-    }
-
-    fn poll_direct(&mut self, now: Instant) -> Option<Action> {
-        if self.try_direct? > now {
-            return None;
-        }
-        let pause = if self.is_lost() { FIRST_PAUSE } else { self.direct_pause.pause() };
-        self.try_direct = Some(now + pause);
-        Some(Action::TryDirect)
-    }
-
-    fn poll_rekey(&mut self, now: Instant) -> Option<Action> {
-        let due = !self.rekeying && self.sessions.rekey_at()? <= now;
-        self.rekeying |= due;
-        due.then_some(Action::Rekey)
-    }
-
-    /// When [`Peer::poll`] wants to be asked.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        self.up_since?;
-        let deadlines = [
-            self.sessions.next_timeout(),
-            self.lost_since.map(|since| since + LOST_FOR),
-            self.confirm.as_ref().map(|confirm| confirm.next.min(confirm.until)),
-            self.path.filter(|_| !self.is_lost()).and_then(|_| self.live.next()),
-            self.candidate.and_then(|candidate| candidate.move_at()),
-            self.try_direct,
-            self.sessions.rekey_at().filter(|_| !self.rekeying),
-        ];
-        deadlines.into_iter().fold(None, earliest)
     }
 }

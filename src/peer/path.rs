@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use crate::base::ids::{CircuitId, PeerKey};
 use crate::base::limits::{DEAD_AFTER, KEEPALIVE, PROBE_AFTER, PROBE_EVERY, QUIET, SEAL_BACK, SEAL_FRONT};
 use crate::base::time::{Duration, Instant, earliest};
+use crate::wire::control::Endpoints;
 
 /// A way that packets take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,32 @@ pub enum Path {
         /// Our own number of the circuit.
         circuit: CircuitId,
     },
+}
+
+/// Addresses where a peer might be reached directly. What others say does not push out what was seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places {
+    /// Where it was reached.
+    pub proved: Endpoints,
+    /// Where others say that it is.
+    pub told: Endpoints,
+}
+
+impl Places {
+    /// All of them, once each, where it was reached first.
+    pub fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.proved.iter().chain(self.told.iter().filter(|address| !self.proved.has(*address)))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.proved.is_empty() && self.told.is_empty()
+    }
+
+    /// Whether it is one of them.
+    pub fn has(&self, address: SocketAddr) -> bool {
+        self.proved.has(address) || self.told.has(address)
+    }
 }
 
 /// The random number in a challenge and in its answer.

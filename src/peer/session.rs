@@ -201,13 +201,6 @@ impl Session {
         Ok(circuit)
     }
 
-    /// A later session has taken over at both ends: nothing more is sealed, what is under way is accepted
-    /// for [`ACCEPT_GRACE`], then this session has ended. To be called when the first packet under
-    /// the later session has come from the peer; before that, the peer may still be sending under this one.
-    pub fn retire(&mut self, now: Instant) {
-        self.life.retire(now);
-    }
-
     /// Our name for the session, which packets to us carry.
     pub fn local(&self) -> SessionIndex {
         self.local
@@ -228,12 +221,11 @@ impl Session {
         self.life.established
     }
 
-    /// When this side should begin a rekey; none for a retired session. The first frame sealed or opened
-    /// brings it forward, as does a very great number of packets: ask again after either. It stays in
-    /// the past until the session is retired.
-    pub fn rekey_at(&self) -> Option<Instant> {
+    /// When this side should begin a rekey. The first frame sealed or opened brings it forward, as does a very great
+    /// number of packets: ask again after either. It stays in the past from then on.
+    pub fn rekey_at(&self) -> Instant {
         if self.next.max(self.hop_next) >= REKEY_AFTER_PACKETS {
-            return self.life.rekey.map(|_| self.life.established);
+            return self.life.established;
         }
         self.life.rekey
     }
@@ -293,7 +285,7 @@ struct Life {
     /// Nor frames from here on; the same until a frame was opened.
     open_frames_until: Instant,
     /// When this side rekeys.
-    rekey: Option<Instant>,
+    rekey: Instant,
     /// When this side rekeys once data is carried.
     rekey_busy: Instant,
     /// A frame was sealed or opened.
@@ -317,7 +309,7 @@ impl Life {
             seal_frames_until: seal_until,
             end,
             open_frames_until: end,
-            rekey: Some(now + idle),
+            rekey: now + idle,
             rekey_busy: now + busy,
             carried: false,
             opened: false,
@@ -362,14 +354,7 @@ impl Life {
         self.carried = true;
         let until = (self.established + FRAMES_UNTIL).max(now + IDLE_GRACE);
         self.seal_frames_until = until.min(self.seal_until);
-        self.rekey = self.rekey.map(|idle| idle.min(self.rekey_busy.max(rekey)));
-    }
-
-    fn retire(&mut self, now: Instant) {
-        self.seal_until = self.seal_until.min(now);
-        self.seal_frames_until = self.seal_frames_until.min(now);
-        self.end = self.end.min(now + ACCEPT_GRACE);
-        self.rekey = None;
+        self.rekey = self.rekey.min(self.rekey_busy.max(rekey));
     }
 }
 
@@ -618,12 +603,12 @@ mod tests {
     fn very_many_packets_ask_for_a_new_key_at_once() {
         let (mut a, _) = pair();
         a.set_counters(REKEY_AFTER_PACKETS - 1, 0);
-        assert!(a.rekey_at().unwrap() > at(1));
+        assert!(a.rekey_at() > at(1));
         sealed(&mut a, at(1), Kind::Keepalive).unwrap();
-        assert!(a.rekey_at().unwrap() <= at(1));
+        assert!(a.rekey_at() <= at(1));
         let (mut a, _) = pair();
         a.set_counters(0, REKEY_AFTER_PACKETS);
-        assert!(a.rekey_at().unwrap() <= at(1));
+        assert!(a.rekey_at() <= at(1));
     }
 
     #[test]
@@ -747,7 +732,7 @@ mod tests {
                     Ours(time) => carry(ours, theirs, at(time), Kind::Frame).unwrap(),
                     Theirs(time) => carry(theirs, ours, at(time), Kind::Frame).unwrap(),
                 }
-                assert_eq!(ours.rekey_at(), Some(at(wanted)), "{role:?} {first:?}");
+                assert_eq!(ours.rekey_at(), at(wanted), "{role:?} {first:?}");
             }
         }
     }
@@ -758,24 +743,8 @@ mod tests {
         for (role, wanted) in [(Role::Initiator, 110), (Role::Responder, 150)] {
             let mut session = Session::new(at(0), &keys, role, A, B, REKEY_JITTER);
             sealed(&mut session, at(1), Kind::Frame).unwrap();
-            assert_eq!(session.rekey_at(), Some(at(wanted)));
+            assert_eq!(session.rekey_at(), at(wanted));
         }
-    }
-
-    #[test]
-    fn a_retired_session_takes_what_is_under_way_and_ends() {
-        let (mut a, mut b) = pair();
-        let mut under_way = [1, 2].map(|_| sealed(&mut a, at(119), Kind::Frame).unwrap());
-        b.retire(at(120));
-        assert_eq!(b.rekey_at(), None);
-        assert_eq!(b.ends_at(), at(135));
-        assert_eq!(sealed(&mut b, at(120), Kind::Keepalive).unwrap_err(), Discard::Expired);
-        assert_eq!(b.open(ms(134_999), &mut under_way[0]), Ok(Kind::Frame));
-        assert_eq!(b.open(at(135), &mut under_way[1]), Err(Discard::Expired));
-        b.retire(at(130));
-        assert_eq!(b.ends_at(), at(135), "asking twice does not lengthen it");
-        let (a, _) = pair();
-        assert_eq!(a.ends_at(), at(3615));
     }
 
     // Two ends that began up to 5 s apart, with frames at random times either way, some lost, the others
@@ -817,7 +786,7 @@ mod tests {
                     }
                     Err(why) => {
                         assert_eq!(why, Discard::Expired);
-                        let asked = ends[from].rekey_at().unwrap();
+                        let asked = ends[from].rekey_at();
                         assert!(now - asked >= IDLE_GRACE.saturating_sub(REKEY_YIELD), "seed {seed} {now:?}");
                     }
                 }

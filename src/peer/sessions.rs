@@ -3,7 +3,8 @@
 //! in hand knows that both have the key and seals under it; the other waits for the first packet under it.
 //!
 //! Two handshakes that crossed give two sessions; both nodes then use the one begun by the smaller key, and
-//! the other is only listened to. Apart from that the newest session wins, for a restarted peer knows no other.
+//! the other is only listened to. Apart from that the session whose handshake began last wins, for a restarted peer knows
+//! no other; one whose handshake ended late because a message was lost does not push a newer one out.
 
 use crate::base::discard::Discard;
 use crate::base::ids::SessionIndex;
@@ -24,12 +25,15 @@ pub struct Link {
     /// Since when it is only listened to.
     retired: Option<Instant>,
     heard: Instant,
+    /// Whether the peer is known to have it: a third message or a packet under it came.
+    proved: bool,
 }
 
 impl Link {
     /// A session whose handshake began at `began` and has just been completed.
     pub fn new(session: Session, began: Instant, completed: Instant) -> Link {
-        Link { session, began, completed, retired: None, heard: completed }
+        let proved = session.role() == Role::Responder;
+        Link { session, began, completed, retired: None, heard: completed, proved }
     }
 
     fn retire(mut self, now: Instant) -> Link {
@@ -73,7 +77,7 @@ impl Sessions {
     /// When a new key is to be asked for; not while one waits to be confirmed.
     pub fn rekey_at(&self) -> Option<Instant> {
         let waits = self.next.as_ref().is_some_and(|next| next.retired.is_none());
-        self.current().filter(|_| !waits)?.rekey_at()
+        self.current().filter(|_| !waits).map(Session::rekey_at)
     }
 
     /// Takes in a new session. `leads` tells whether our key is the smaller one. The indexes of sessions that had to go
@@ -85,11 +89,25 @@ impl Sessions {
             self.listen_only(now, link, freed);
         } else if ours && self.current.is_some() {
             Self::replace(&mut self.next, link, &mut self.past, freed);
-        } else {
-            if crossed {
-                self.next = self.next.take().map(|link| link.retire(now));
-            }
+        } else if crossed {
+            self.next = self.next.take().map(|link| link.retire(now));
             self.take_over(now, link, freed);
+        } else {
+            self.install_answered(now, link, freed);
+        }
+    }
+
+    /// A session that the peer began, and that crossed none of ours. Its handshake may have begun before that of the one
+    /// in use and have ended late, since a message was lost: then the peer has ours as the newer one, if it has it.
+    fn install_answered(&mut self, now: Instant, link: Link, freed: &mut dyn FnMut(SessionIndex)) {
+        let ours = |current: &&mut Link| current.session.role() == Role::Initiator;
+        match self.current.as_mut().filter(ours).filter(|ours| link.began < ours.began) {
+            Some(newer) if newer.proved => self.listen_only(now, link, freed),
+            Some(newer) => {
+                let newer = core::mem::replace(newer, link);
+                Self::replace(&mut self.next, newer, &mut self.past, freed);
+            }
+            None => self.take_over(now, link, freed),
         }
     }
 
@@ -107,9 +125,11 @@ impl Sessions {
         self.current.as_ref().is_some_and(crossed) || self.next.as_ref().is_some_and(crossed)
     }
 
-    /// The loser of two crossed sessions: the peer may have sent under it before it knew.
+    /// The loser of two crossed sessions: the peer may have sent under it before it knew. It pushes out one that waits to be
+    /// confirmed least of all.
     fn listen_only(&mut self, now: Instant, link: Link, freed: &mut dyn FnMut(SessionIndex)) {
-        let place = if self.previous.is_none() { &mut self.previous } else { &mut self.next };
+        let waits = self.next.as_ref().is_some_and(|next| next.retired.is_none());
+        let place = if self.previous.is_none() || waits { &mut self.previous } else { &mut self.next };
         Self::replace(place, link.retire(now), &mut self.past, freed);
     }
 
@@ -143,6 +163,7 @@ impl Sessions {
         let link = self.find(index).ok_or(Discard::UnknownIndex)?;
         let kind = link.session.open(now, packet)?;
         link.heard = now;
+        link.proved = true;
         let confirmed =
             self.next.as_ref().is_some_and(|next| next.session.local() == index && next.retired.is_none());
         if confirmed && let Some(next) = self.next.take() {
@@ -208,5 +229,351 @@ impl Sessions {
             sum.add(link.session.traffic());
         }
         sum
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::base::limits::{FRAMES_UNTIL, SESSION_UNTIL};
+    use crate::base::time::Duration;
+    use crate::crypto::schedule::{DirectionKeys, SessionKeys};
+
+    pub(in crate::peer) fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+
+    /// Both ends of session `n`, completed at `now`: the initiator's, called `10 * n + 1` there, and the responder's,
+    /// called `10 * n + 2`.
+    pub(in crate::peer) fn ends(now: Instant, n: u8) -> (Session, Session) {
+        let direction =
+            |seed| DirectionKeys { encryption: [seed; 32], mac: [n; 32], salt: [n; 4], hop: [seed; 32] };
+        let (forth, back) = (direction(2 * n), direction(2 * n + 1));
+        let ours = SessionKeys { seal: forth.clone(), open: back.clone() };
+        let theirs = SessionKeys { seal: back, open: forth };
+        let (one, two) = (SessionIndex(10 * u32::from(n) + 1), SessionIndex(10 * u32::from(n) + 2));
+        let new = |keys, role, local, remote| Session::new(now, keys, role, local, remote, Duration::ZERO);
+        (new(&ours, Role::Initiator, one, two), new(&theirs, Role::Responder, two, one))
+    }
+
+    /// A keepalive, or a frame.
+    pub(in crate::peer) fn sealed(session: &mut Session, now: Instant, kind: Kind) -> Packet {
+        let mut packet = Packet::new();
+        packet.append(b"hello").unwrap();
+        session.seal(now, kind, &mut packet).unwrap();
+        packet
+    }
+
+    /// One node's sessions, and every index that was freed there.
+    struct Side {
+        sessions: Sessions,
+        leads: bool,
+        freed: Vec<u32>,
+    }
+
+    impl Side {
+        fn new(leads: bool) -> Side {
+            Side { sessions: Sessions::default(), leads, freed: Vec::new() }
+        }
+
+        fn install(&mut self, ms: u64, session: Session, began: u64) {
+            let link = Link::new(session, at(began), at(ms));
+            self.sessions.install(at(ms), link, self.leads, &mut |index| self.freed.push(index.0));
+        }
+
+        fn hear(&mut self, ms: u64, index: u32, from: &mut Session) -> Result<Kind, Discard> {
+            let mut packet = sealed(from, at(ms), Kind::Keepalive);
+            self.sessions
+                .open(at(ms), SessionIndex(index), &mut packet, &mut |index| self.freed.push(index.0))
+        }
+
+        fn expire(&mut self, ms: u64) {
+            self.sessions.expire(at(ms), &mut |index| self.freed.push(index.0));
+        }
+
+        fn end(&mut self, index: u32) {
+            self.sessions.end(SessionIndex(index), &mut |index| self.freed.push(index.0));
+        }
+
+        fn current(&self) -> Option<u32> {
+            self.sessions.current().map(|session| session.local().0)
+        }
+    }
+
+    #[test]
+    fn the_first_session_is_used_at_once_on_both_sides() {
+        let (ours, theirs) = ends(at(10), 1);
+        let (mut a, mut b) = (Side::new(true), Side::new(false));
+        assert!(!a.sessions.any() && a.sessions.next_timeout().is_none());
+        a.install(10, ours, 0);
+        b.install(20, theirs, 5);
+        assert_eq!((a.current(), b.current()), (Some(11), Some(12)));
+        assert!(a.freed.is_empty() && b.freed.is_empty());
+    }
+
+    #[test]
+    fn a_responder_uses_a_new_session_at_once_and_an_initiator_when_it_was_heard() {
+        let (first, _) = ends(at(0), 1);
+        let (ours, mut theirs) = ends(at(1000), 2);
+        let mut a = Side::new(true);
+        a.install(0, first, 0);
+        assert!(a.sessions.rekey_at().is_some());
+        a.install(1000, ours, 900);
+        assert_eq!(a.current(), Some(11), "the peer may not have the third message");
+        assert_eq!(a.sessions.rekey_at(), None, "one key is on its way");
+        assert_eq!(a.hear(1100, 21, &mut theirs), Ok(Kind::Keepalive));
+        assert_eq!(a.current(), Some(21));
+        assert!(a.sessions.rekey_at().is_some());
+
+        let (_, first) = ends(at(0), 1);
+        let (_, second) = ends(at(1000), 2);
+        let mut b = Side::new(false);
+        b.install(0, first, 0);
+        b.install(1000, second, 900);
+        assert_eq!(b.current(), Some(22), "the third message is the proof");
+        assert!(a.freed.is_empty() && b.freed.is_empty());
+    }
+
+    #[test]
+    fn what_is_forged_confirms_nothing() {
+        let (first, _) = ends(at(0), 1);
+        let (ours, mut theirs) = ends(at(1000), 2);
+        let mut a = Side::new(true);
+        a.install(0, first, 0);
+        a.install(1000, ours, 900);
+        let mut packet = sealed(&mut theirs, at(1100), Kind::Keepalive);
+        packet.bytes_mut()[20] ^= 1;
+        let refused = a.sessions.open(at(1100), SessionIndex(21), &mut packet, &mut |_| {});
+        assert_eq!(refused, Err(Discard::Forged));
+        assert_eq!(a.current(), Some(11));
+    }
+
+    #[test]
+    fn of_crossed_handshakes_both_keep_the_leaders_in_whatever_order_they_end() {
+        // Both first messages leave at 0 and come at 20. Session 1 is begun by the one that leads, session 2 by the other.
+        for (leader_order, follower_order) in
+            [([1, 2], [1, 2]), ([1, 2], [2, 1]), ([2, 1], [1, 2]), ([2, 1], [2, 1])]
+        {
+            let (one_leader, one_follower) = ends(at(40), 1);
+            let (two_follower, two_leader) = ends(at(40), 2);
+            let mut sides = [Side::new(true), Side::new(false)];
+            let pairs = [
+                (leader_order, [Some(one_leader), Some(two_leader)]),
+                (follower_order, [Some(one_follower), Some(two_follower)]),
+            ];
+            for (side, (order, mut sessions)) in sides.iter_mut().zip(pairs) {
+                for (n, which) in order.into_iter().enumerate() {
+                    let session = sessions[which - 1].take().unwrap();
+                    let began = if session.role() == Role::Initiator { 0 } else { 20 };
+                    side.install(40 + 20 * n as u64, session, began);
+                }
+            }
+            // Whoever waited hears the other by what it uses; what it only listens to is heard as well.
+            let [mut leader, mut follower] = sides;
+            let case = format!("{leader_order:?} {follower_order:?}");
+            for (index, n) in [(11, 1), (22, 2)] {
+                let (mut begun, mut answered) = ends(at(40), n);
+                let peer = if n == 1 { &mut answered } else { &mut begun };
+                assert_eq!(leader.hear(100, index, peer), Ok(Kind::Keepalive), "{case} {n}");
+            }
+            for (index, n) in [(12, 1), (21, 2)] {
+                let (mut begun, mut answered) = ends(at(40), n);
+                let peer = if n == 1 { &mut begun } else { &mut answered };
+                assert_eq!(follower.hear(100, index, peer), Ok(Kind::Keepalive), "{case} {n}");
+            }
+            assert_eq!((leader.current(), follower.current()), (Some(11), Some(12)), "{case}");
+            assert!(leader.freed.is_empty() && follower.freed.is_empty(), "{case}");
+            leader.expire(15_100);
+            follower.expire(15_100);
+            assert_eq!((leader.freed, follower.freed), (vec![22], vec![21]), "{case}: the loser has ended");
+        }
+    }
+
+    #[test]
+    fn the_loser_does_not_push_out_the_one_that_waits_to_be_confirmed() {
+        let mut a = Side::new(true);
+        for (n, now) in [(1, 0), (2, 1000)] {
+            a.install(now, ends(at(now), n).1, now);
+        }
+        // Ours of two that crossed, while the last one but one is still listened to.
+        let (ours, mut peer) = ends(at(2040), 3);
+        a.install(2040, ours, 2000);
+        a.install(2060, ends(at(2060), 4).1, 2020);
+        assert_eq!(a.freed, [12], "the oldest goes");
+        assert_eq!(a.hear(2080, 31, &mut peer), Ok(Kind::Keepalive));
+        assert_eq!(a.current(), Some(31));
+    }
+
+    #[test]
+    fn handshakes_that_did_not_cross_give_way_to_the_newest() {
+        // The peer's first message came after ours was answered, or before ours was out.
+        for (ours_began, theirs_came) in [(0, 41), (30, 20)] {
+            let (ours, _) = ends(at(40), 1);
+            let (_, theirs) = ends(at(60), 2);
+            let mut a = Side::new(true);
+            if ours_began < theirs_came {
+                a.install(40, ours, ours_began);
+                a.install(60, theirs, theirs_came);
+                assert_eq!(a.current(), Some(22));
+            } else {
+                a.install(40, theirs, theirs_came);
+                a.install(60, ours, ours_began);
+                let (_, mut peer) = ends(at(60), 1);
+                assert_eq!(a.current(), Some(22));
+                assert_eq!(a.hear(80, 11, &mut peer), Ok(Kind::Keepalive));
+                assert_eq!(a.current(), Some(11));
+            }
+        }
+    }
+
+    #[test]
+    fn an_older_handshake_that_ends_late_does_not_push_out_the_newer() {
+        // The peer's third message was lost; meanwhile our own handshake, begun after the peer's first message had
+        // come, was completed. The peer has that one as the newer. Then the third message comes again.
+        let (ours, mut peer) = ends(at(40), 1);
+        let (mut peers_older, theirs) = ends(at(270), 2);
+        let mut a = Side::new(false);
+        a.install(40, ours, 10);
+        assert_eq!(a.hear(60, 11, &mut peer), Ok(Kind::Keepalive));
+        a.install(270, theirs, 5);
+        assert_eq!(a.current(), Some(11));
+        assert_eq!(a.hear(280, 22, &mut peers_older), Ok(Kind::Keepalive), "it is listened to");
+        assert_eq!(a.current(), Some(11));
+    }
+
+    #[test]
+    fn a_session_that_nobody_has_confirmed_waits_behind_an_older_one_that_is_proved() {
+        for confirmed in [true, false] {
+            let (ours, mut peer) = ends(at(40), 1);
+            let (_, theirs) = ends(at(50), 2);
+            let mut a = Side::new(false);
+            a.install(40, ours, 10);
+            a.install(50, theirs, 5);
+            assert_eq!(a.current(), Some(22), "the peer has this one for certain");
+            if confirmed {
+                assert_eq!(a.hear(60, 11, &mut peer), Ok(Kind::Keepalive));
+                assert_eq!(a.current(), Some(11), "and the newer one, too");
+            } else {
+                a.end(11);
+                assert_eq!(a.current(), Some(22));
+                assert_eq!(a.freed, [11]);
+            }
+        }
+    }
+
+    #[test]
+    fn every_index_is_freed_once_whatever_becomes_of_it() {
+        for how in 0..3 {
+            let mut a = Side::new(true);
+            for n in 1..=6 {
+                // Initiated and answered ones by turns, some confirmed.
+                let now = 1000 * u64::from(n);
+                let (ours, mut theirs) = ends(at(now), n);
+                let (_, answered) = ends(at(now), 10 + n);
+                a.install(now, ours, now);
+                if n % 2 == 0 {
+                    assert!(a.hear(now + 1, 10 * u32::from(n) + 1, &mut theirs).is_ok());
+                }
+                a.install(now + 500, answered, now + 500);
+            }
+            let mut wanted: Vec<u32> = (1..=6).flat_map(|n| [10 * n + 1, 100 + 10 * n + 2]).collect();
+            match how {
+                0 => a.sessions.clear(&mut |index| a.freed.push(index.0)),
+                1 => a.expire(4_000_000),
+                _ => wanted.iter().for_each(|&index| a.end(index)),
+            }
+            let again = a.freed.len();
+            a.sessions.clear(&mut |index| a.freed.push(index.0));
+            a.expire(5_000_000);
+            assert_eq!(a.freed.len(), again, "case {how}: nothing is left");
+            a.freed.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(a.freed, wanted, "case {how}");
+            assert!(!a.sessions.any());
+        }
+    }
+
+    #[test]
+    fn when_the_session_in_use_ends_the_one_that_waited_takes_its_place() {
+        let (first, _) = ends(at(0), 1);
+        let (second, _) = ends(at(1000), 2);
+        let mut a = Side::new(true);
+        a.install(0, first, 0);
+        a.install(1000, second, 900);
+        a.end(11);
+        assert_eq!((a.current(), &a.freed[..]), (Some(21), &[11][..]));
+        assert!(a.sessions.rekey_at().is_some());
+        a.end(21);
+        assert_eq!((a.current(), &a.freed[..]), (None, &[11, 21][..]));
+    }
+
+    #[test]
+    fn a_goodbye_under_the_session_in_use_does_not_bring_a_retired_one_back() {
+        let (_, first) = ends(at(0), 1);
+        let (_, second) = ends(at(1000), 2);
+        let mut a = Side::new(true);
+        a.install(0, first, 0);
+        a.install(1000, second, 1000);
+        a.end(22);
+        assert_eq!((a.current(), &a.freed[..]), (None, &[22][..]));
+    }
+
+    #[test]
+    fn a_retired_session_is_listened_to_until_it_is_silent() {
+        // The peer may go on under it long after the first packet under the new one: it has yet to hear us there, or it
+        // saw two handshakes in another order. As long as it does, it is heard, and not beyond the key's own end.
+        let (mut peer, first) = ends(at(0), 1);
+        let (mut newer, second) = ends(at(1000), 2);
+        let mut a = Side::new(false);
+        a.install(0, first, 0);
+        a.install(1000, second, 1000);
+        assert_eq!(a.hear(1001, 22, &mut newer), Ok(Kind::Keepalive));
+        let grace = ACCEPT_GRACE.as_secs() * 1000;
+        assert_eq!(a.sessions.next_timeout(), Some(at(1000 + grace)));
+        let mut now = 1000;
+        for _ in 0..20 {
+            now += grace - 1;
+            a.expire(now);
+            assert_eq!(a.hear(now, 12, &mut peer), Ok(Kind::Keepalive), "at {now} ms");
+            assert_eq!(a.current(), Some(22), "but it is not sealed under again");
+        }
+        a.expire(now + grace - 1);
+        assert!(a.freed.is_empty());
+        a.expire(now + grace);
+        assert_eq!(a.freed, [12]);
+        assert_eq!(a.hear(now + grace, 12, &mut peer), Err(Discard::UnknownIndex));
+
+        // What was withheld is as old as the key allows at most.
+        let (mut peer, first) = ends(at(0), 1);
+        let (_, second) = ends(at(1000), 2);
+        let mut late = sealed(&mut peer, at(500), Kind::Frame);
+        let mut early = sealed(&mut peer, at(500), Kind::Frame);
+        let mut a = Side::new(false);
+        a.install(0, first, 0);
+        a.sessions.open(at(600), SessionIndex(12), &mut early, &mut |_| {}).unwrap();
+        a.install(1000, second, 1000);
+        let over = (FRAMES_UNTIL + ACCEPT_GRACE).as_secs() * 1000;
+        for now in (1000..over).step_by(10_000) {
+            assert_eq!(a.hear(now, 12, &mut peer), Ok(Kind::Keepalive));
+        }
+        let opened = a.sessions.open(at(over), SessionIndex(12), &mut late, &mut |_| {});
+        assert_eq!(opened, Err(Discard::Expired));
+        assert!(a.sessions.next_timeout() <= Some(at(0) + SESSION_UNTIL + ACCEPT_GRACE));
+    }
+
+    #[test]
+    fn what_was_carried_is_counted_over_all_sessions_there_were() {
+        let mut a = Side::new(true);
+        for n in 1..=5 {
+            let (mut peer, answered) = ends(at(0), n);
+            a.install(u64::from(n), answered, u64::from(n));
+            let mut frame = sealed(&mut peer, at(10), Kind::Frame);
+            let index = SessionIndex(10 * u32::from(n) + 2);
+            a.sessions.open(at(10), index, &mut frame, &mut |_| {}).unwrap();
+        }
+        let traffic = a.sessions.traffic();
+        assert_eq!((traffic.opened.frames, traffic.opened.bytes), (5, 25));
+        a.sessions.clear(&mut |_| {});
+        assert_eq!(a.sessions.traffic(), traffic);
     }
 }

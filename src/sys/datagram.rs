@@ -47,6 +47,8 @@ pub(crate) struct Arrival {
     pub(crate) from: SocketAddr,
     /// Our address that it was sent to, where an answer can leave from it.
     pub(crate) to: Option<IpAddr>,
+    /// The number of the interface that it came in by; 0 where the kernel does not tell.
+    pub(crate) interface: u32,
 }
 
 /// Receives one datagram from a socket of `family` into `room`.
@@ -63,11 +65,13 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, family: Family, room: &mut [u8]) -
     // SAFETY: `message` points to the name, the room and the control buffer above, which live through the call,
     // with their sizes.
     let length = check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) })?;
+    let (to, interface) = destination(&message);
     Ok(Arrival {
         length: usize::try_from(length).map_err(io::Error::other)?,
         cut: message.msg_flags & libc::MSG_TRUNC != 0,
         from: name.to_address(family),
-        to: destination(&message),
+        to,
+        interface,
     })
 }
 
@@ -237,12 +241,13 @@ fn message(name: &mut Name, length: socklen_t, part: &mut libc::iovec) -> libc::
     message
 }
 
-/// Which of our addresses a received datagram came to; none where the answer cannot leave from it.
-fn destination(message: &libc::msghdr) -> Option<IpAddr> {
+/// Which of our addresses a received datagram came to, none where the answer cannot leave from it; and by which
+/// interface.
+fn destination(message: &libc::msghdr) -> (Option<IpAddr>, u32) {
     // SAFETY: the kernel filled the control buffer that `message` points to and set its length.
     let header = unsafe { libc::CMSG_FIRSTHDR(message) };
     if header.is_null() {
-        return None;
+        return (None, 0);
     }
     // SAFETY: a header that is not null lies in that buffer, with its data behind it.
     let (level, kind, data) = unsafe { ((*header).cmsg_level, (*header).cmsg_type, libc::CMSG_DATA(header)) };
@@ -251,15 +256,17 @@ fn destination(message: &libc::msghdr) -> Option<IpAddr> {
             // SAFETY: the kernel puts an in_pktinfo behind a header of this kind; plain numbers.
             let information = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
             // The address to answer from, also where the datagram went to a broadcast address (ip(7)).
-            Some(rust_v4(information.ipi_spec_dst).into()).filter(|to: &IpAddr| !to.is_unspecified())
+            let to = Some(rust_v4(information.ipi_spec_dst).into());
+            (to.filter(|to: &IpAddr| !to.is_unspecified()), information.ipi_ifindex.unsigned_abs())
         }
         (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
             // SAFETY: the kernel puts an in6_pktinfo behind a header of this kind; plain numbers.
             let information = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
-            Some(Ipv6Addr::from(information.ipi6_addr.s6_addr).into())
-                .filter(|to: &IpAddr| !to.is_multicast())
+            let to = Some(Ipv6Addr::from(information.ipi6_addr.s6_addr).into());
+            #[allow(clippy::unnecessary_cast, reason = "signed with one C library, unsigned with another")]
+            (to.filter(|to: &IpAddr| !to.is_multicast()), information.ipi6_ifindex as u32)
         }
-        _ => None,
+        _ => (None, 0),
     }
 }
 

@@ -6,13 +6,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use crate::sys::Context;
 use crate::sys::netlink::{
-    ADDRESS_BODY, BUFFER, Link, Message, Netlink, ROUTE_BODY, attributes, family_byte, link_body, messages,
-    number, read_address, socket,
+    ADDRESS_BODY, BUFFER, LINK_BODY, Link, Message, Netlink, ROUTE_BODY, attributes, family_byte, link_body,
+    messages, number, read_address, socket,
 };
 
 /// What has changed since [`Events::drain`] was last asked.
@@ -88,6 +88,16 @@ impl Events {
         }
     }
 
+    /// The interfaces that lead into our own tunnel: the TAP, and the bridge or VRF that it is a port of. A bridge
+    /// that is also this host's way to the world is none: peers come in by it, too. 0 is no interface.
+    pub fn inside(&mut self) -> [u32; 2] {
+        let master = self.picture.master.filter(|&master| {
+            let mut leads_out = |address| self.requests.way_out(address) == Some(master);
+            !(leads_out(FAR_AWAY.0.into()) || leads_out(FAR_AWAY.1.into()))
+        });
+        [self.picture.tap.unwrap_or(0), master.unwrap_or(0)]
+    }
+
     /// Draws the picture anew.
     fn look_again(&mut self) -> io::Result<Changes> {
         let mut changes = Changes { tap: self.picture.tap.map(|_| LinkState::Gone), network: false };
@@ -117,10 +127,16 @@ impl AsRawFd for Events {
     }
 }
 
+/// Addresses on nobody's own network, so that the way to them is the way to the world (RFC 7723). Nothing is sent there.
+const FAR_AWAY: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(192, 0, 0, 9), Ipv6Addr::new(0x2001, 1, 0, 0, 0, 0, 0, 1));
+
 /// What we believe of the host's network.
 #[derive(Debug, Default)]
 struct Picture {
     tap: Option<u32>,
+    /// What the TAP is a port of.
+    master: Option<u32>,
     /// Interfaces that are up and have a carrier.
     live: Vec<u32>,
     addresses: Vec<(u32, IpAddr)>,
@@ -160,6 +176,9 @@ impl Picture {
         let (Some(index), Some(flags)) = (number(body, 4), number(body, 8)) else { return };
         let has = |flag: libc::c_int| flags & flag.unsigned_abs() != 0;
         if self.tap == Some(index) {
+            let mut attributes = attributes(body, LINK_BODY);
+            let master = attributes.find(|&(kind, _)| kind == libc::IFLA_MASTER);
+            self.master = master.and_then(|(_, value)| number(value, 0));
             changes.tap = Some(match (there, has(libc::IFF_UP)) {
                 (false, _) => LinkState::Gone,
                 (true, true) => LinkState::Up,
@@ -232,6 +251,38 @@ mod tests {
             assert!(events.drain().unwrap().network);
             netlink.remove(&link).unwrap();
             assert_eq!(events.drain().unwrap().tap, Some(LinkState::Gone));
+        });
+    }
+
+    // S20
+    #[test]
+    fn the_bridge_that_holds_our_tap_is_inside_unless_it_leads_to_the_world() {
+        in_namespace("the_bridge_that_holds_our_tap", || {
+            let mut netlink = Netlink::open().unwrap();
+            let (_tap, link) = tap("pvpn0");
+            let mut events = Events::open(Some(&link)).unwrap();
+            assert_eq!(events.inside(), [link.index, 0]);
+
+            netlink.add_bridge("br0").unwrap();
+            let bridge = netlink.link("br0").unwrap().unwrap();
+            netlink.set_up(&bridge).unwrap();
+            netlink.enslave(&link, bridge.index).unwrap();
+            events.drain().unwrap();
+            assert_eq!(events.inside(), [link.index, bridge.index]);
+            assert_eq!(Events::open(Some(&link)).unwrap().inside(), [link.index, bridge.index]);
+
+            netlink.add_address(&bridge, "10.1.2.3".parse().unwrap(), 24).unwrap();
+            netlink.add_default_route(&bridge).unwrap();
+            assert_eq!(
+                events.inside(),
+                [link.index, 0],
+                "the host has one network, and the tunnel is bridged to it"
+            );
+
+            netlink.enslave(&link, 0).unwrap();
+            events.drain().unwrap();
+            assert_eq!(events.inside(), [link.index, 0]);
+            assert_eq!(Events::open(None).unwrap().inside(), [0, 0]);
         });
     }
 

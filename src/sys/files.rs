@@ -1,4 +1,4 @@
-//! Files: the configuration, the pre-shared key, the node's key, and the cache of keys that lasts until the next
+//! Files: configurations, the pre-shared key, the node's key, and the cache of keys that lasts until the next
 //! boot.
 //!
 //! The rules. What others can read is no secret: a key file with such a mode is refused, a configuration
@@ -53,6 +53,53 @@ pub fn read_configuration(path: &Path) -> io::Result<Configuration> {
         Ok(Configuration { text, exposed })
     };
     read().map_err(|error| because(format!("cannot read {}", path.display()), error))
+}
+
+/// A UCI file as it was read, in whatever code its comments are.
+#[derive(Debug)]
+pub struct UciFile {
+    /// The whole text; wiped when dropped, as it may hold the network's key.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// As in [`Configuration`].
+    pub exposed: Option<u32>,
+}
+
+/// Reads a UCI file.
+///
+/// # Errors
+/// A sentence with the path: missing, not a regular file, longer than [`CONFIGURATION_MAX`].
+pub fn read_uci(path: &Path) -> io::Result<UciFile> {
+    let read = || {
+        let (file, meta) = open_regular(path, 0)?;
+        let exposed = (meta.mode() & 0o044 != 0).then_some(meta.mode() & 0o7777);
+        Ok(UciFile { bytes: read_bounded(file, CONFIGURATION_MAX)?, exposed })
+    };
+    read().map_err(|error| because(format!("cannot read {}", path.display()), error))
+}
+
+/// Writes a configuration, 0600, in place of the one that is there or, if that is to be kept, only where none is.
+/// The directory is made, 0755, if it is missing.
+///
+/// # Errors
+/// A sentence; `AlreadyExists` when a file is there that is to be kept. Nothing half written stays.
+pub fn store_configuration(path: &Path, text: &str, replace: bool) -> io::Result<()> {
+    let existing = if replace { Existing::Replace } else { Existing::Keep };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_directory(directory, 0o755)
+        .and_then(|()| write_whole(path, text.as_bytes(), existing))
+        .map_err(|error| because(format!("cannot write {}", path.display()), error))
+}
+
+/// Where the settings of the networks of a router are put for their daemons, and nobody else: in memory, by name.
+///
+/// # Errors
+/// A sentence; also when somebody else could have put things there.
+pub fn store_export(name: &str, text: &str) -> io::Result<()> {
+    let directory = Path::new("/var/run/peervpn");
+    make_directory(directory, 0o755)
+        .and_then(|()| check_private(directory))
+        .map_err(|error| because(format!("cannot use {}", directory.display()), error))?;
+    store_configuration(&directory.join(format!("{name}.conf")), text, true)
 }
 
 /// Reads a pre-shared key: the one line of a file that nobody but its owner can read.
@@ -409,6 +456,32 @@ pub(super) mod tests {
         // SAFETY: the string ends with a zero.
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
         assert!(complaint(&fifo).contains("not a regular file"));
+    }
+
+    #[test]
+    fn a_uci_file_may_be_in_any_code() {
+        let place = Scratch::new();
+        let path = place.file("network", b"# caf\xe9\n", 0o644);
+        let read = read_uci(&path).unwrap();
+        assert_eq!((read.bytes.as_slice(), read.exposed), (b"# caf\xe9\n".as_slice(), Some(0o644)));
+        let long = place.file("long", vec![b'#'; CONFIGURATION_MAX + 1], 0o600);
+        assert!(read_uci(&long).unwrap_err().to_string().contains("longer than"));
+    }
+
+    #[test]
+    fn a_configuration_is_written_for_its_owner_alone() {
+        // S16, S24
+        let place = Scratch::new();
+        let path = place.path().join("run").join("home.conf");
+        for text in ["one\n", "two\n"] {
+            store_configuration(&path, text, true).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
+        }
+        let kept = store_configuration(&path, "three\n", false).unwrap_err();
+        assert_eq!(kept.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]

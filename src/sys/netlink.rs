@@ -50,7 +50,7 @@ pub struct Netlink {
 /// The kernel never sends a longer datagram to a reader of this size (netlink_recvmsg).
 pub(super) const BUFFER: usize = 32 * 1024;
 pub(super) const HEADER: usize = size_of::<libc::nlmsghdr>();
-const LINK_BODY: usize = size_of::<libc::ifinfomsg>();
+pub(super) const LINK_BODY: usize = size_of::<libc::ifinfomsg>();
 pub(super) const ADDRESS_BODY: usize = 8;
 pub(super) const ROUTE_BODY: usize = 12;
 
@@ -82,6 +82,27 @@ impl Netlink {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             other => other.context(format_args!("look up the interface {name}")).map(|()| found),
         }
+    }
+
+    /// The interface by which packets to `address` leave; none when there is no way.
+    pub(super) fn way_out(&mut self, address: IpAddr) -> Option<u32> {
+        let mut body = [0; ROUTE_BODY];
+        let mut found = None;
+        let octets: &[u8] = match &address {
+            IpAddr::V4(address) => &address.octets(),
+            IpAddr::V6(address) => &address.octets(),
+        };
+        body[0] = family(address);
+        body[1] = if address.is_ipv4() { 32 } else { 128 };
+        let mut request = Message::new(&body);
+        request.attribute(libc::RTA_DST, octets);
+        let answer = self.ask(libc::RTM_GETROUTE, libc::NLM_F_ACK, request, &mut |_, body| {
+            let mut attributes = attributes(body, ROUTE_BODY);
+            found =
+                attributes.find(|&(kind, _)| kind == libc::RTA_OIF).and_then(|(_, value)| number(value, 0));
+        });
+        // No route is an answer, too.
+        answer.ok().and(found)
     }
 
     /// Every address of this host that is ready for use, on all interfaces.
@@ -158,6 +179,34 @@ impl Netlink {
         }
         self.change(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, request)
             .context(format_args!("give the interface {} the address {address}/{prefix}", link.name))
+    }
+
+    /// Makes a bridge, for tests.
+    #[cfg(test)]
+    pub(crate) fn add_bridge(&mut self, name: &str) -> io::Result<()> {
+        let mut request = Message::new(&link_body(0));
+        request.attribute(libc::IFLA_IFNAME, &[name.as_bytes(), b"\0"].concat());
+        // The attribute IFLA_INFO_KIND, inside IFLA_LINKINFO.
+        let kind = [&10_u16.to_ne_bytes()[..], &1_u16.to_ne_bytes(), b"bridge"].concat();
+        request.attribute(libc::IFLA_LINKINFO, &kind);
+        self.change(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, request)
+    }
+
+    /// Makes an interface a port of `master`, or of none, for tests.
+    #[cfg(test)]
+    pub(crate) fn enslave(&mut self, link: &Link, master: u32) -> io::Result<()> {
+        let mut request = Message::new(&link_body(link.index));
+        request.attribute(libc::IFLA_MASTER, &master.to_ne_bytes());
+        self.change(libc::RTM_NEWLINK, 0, request)
+    }
+
+    /// Gives an interface a default route, for tests.
+    #[cfg(test)]
+    pub(crate) fn add_default_route(&mut self, link: &Link) -> io::Result<()> {
+        let (main, boot, link_scope, unicast) = (254, 3, 253, 1);
+        let mut request = Message::new(&[2, 0, 0, 0, main, boot, link_scope, unicast, 0, 0, 0, 0]);
+        request.attribute(libc::RTA_OIF, &link.index.to_ne_bytes());
+        self.change(libc::RTM_NEWROUTE, libc::NLM_F_CREATE, request)
     }
 
     /// Removes an interface.

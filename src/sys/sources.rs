@@ -5,20 +5,18 @@
 //! reaches us at is remembered and used for what goes back. It is only ever a preference: what is forgotten,
 //! pushed out of the table or not ours any more, the kernel chooses again.
 //!
-//! Anybody can send a datagram in a peer's name, and nothing here is authenticated. Therefore an address that
-//! was used within the last second stays, and the places in the table are chosen by a keyed hash.
+//! Anybody can send a datagram in a peer's name. Therefore only what the node found to be genuine is noted, and
+//! the last one counts; and the places in the table are chosen by a keyed hash.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::time::{Duration, Instant};
+use crate::base::time::Instant;
 
 /// Sets of the table.
 const SETS: usize = 128;
 /// Places in each set.
 const WAYS: usize = 4;
-/// An address that was used within this time is not displaced.
-const KEEP: Duration = Duration::from_secs(1);
 
 /// The table: fixed at the start, 32 KiB.
 #[derive(Debug)]
@@ -40,20 +38,15 @@ impl Sources {
         Sources { sets: vec![[None; WAYS]; SETS].into_boxed_slice(), hash: RandomState::new() }
     }
 
-    /// `remote` wrote to our address `local`.
+    /// `remote` wrote to our address `local`, and it was no forgery.
     pub(crate) fn note(&mut self, now: Instant, remote: SocketAddr, local: IpAddr) {
         let set = self.set(remote);
-        let known = set.iter_mut().flatten().find(|entry| entry.remote == remote);
         let fresh = Entry { remote, local, used: now };
-        match known {
-            Some(entry) if entry.local == local || now.since(entry.used) >= KEEP => *entry = fresh,
-            Some(_) => (),
-            // None sorts before all others: an empty place, else the one that was not used for longest.
-            None => {
-                if let Some(place) = set.iter_mut().min_by_key(|place| place.map(|entry| entry.used)) {
-                    *place = Some(fresh);
-                }
-            }
+        let known = set.iter().position(|place| place.is_some_and(|entry| entry.remote == remote));
+        // None sorts before all others: an empty place, else the one that was not used for longest.
+        let oldest = || (0..WAYS).min_by_key(|&at| set[at].map(|entry| entry.used));
+        if let Some(at) = known.or_else(oldest) {
+            set[at] = Some(fresh);
         }
     }
 
@@ -86,6 +79,7 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time::Duration;
 
     fn remote(last: u16) -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 1], last))
@@ -112,18 +106,19 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_use_is_not_displaced_and_an_idle_one_is() {
+    fn who_sends_in_a_peer_s_name_cannot_hold_its_place() {
+        // Whoever invents the peer's address sends twice a second to our other address; the peer sends all the time.
         let mut sources = Sources::new();
-        let mut now = Instant::ZERO;
-        for _ in 0..4 {
-            sources.note(now, remote(1), local(1));
-            now = now + HALF;
+        sources.note(Instant::ZERO, remote(1), local(1));
+        let mut now = Instant::ZERO + 3 * HALF;
+        for _ in 0..20 {
             sources.note(now, remote(1), local(2));
-            assert_eq!(sources.get(remote(1)), Some(local(1)));
+            for _ in 0..10 {
+                now = now + HALF / 10;
+                sources.note(now, remote(1), local(1));
+            }
         }
-        now = now + HALF;
-        sources.note(now, remote(1), local(2));
-        assert_eq!(sources.get(remote(1)), Some(local(2)));
+        assert_eq!(sources.get(remote(1)), Some(local(1)));
     }
 
     #[test]

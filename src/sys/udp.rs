@@ -68,6 +68,9 @@ pub struct Udp {
     missing: Option<Family>,
     port: u16,
     sources: Sources,
+    /// Interfaces that lead into our own tunnel; 0 is none.
+    inside: [u32; 2],
+    from_inside: u64,
     too_long: u64,
 }
 
@@ -95,6 +98,8 @@ impl Udp {
             missing: None,
             port: listen.port,
             sources: Sources::new(),
+            inside: [0; 2],
+            from_inside: 0,
             too_long: 0,
         };
         let mut refusal =
@@ -139,12 +144,24 @@ impl Udp {
         self.too_long
     }
 
+    /// Datagrams dropped because they came through our own tunnel.
+    pub fn from_inside(&self) -> u64 {
+        self.from_inside
+    }
+
+    /// From now on drops what comes in by these interfaces, for they lead into our own tunnel: a path in there would
+    /// carry itself (S20). 0 is no interface.
+    pub fn shut_out(&mut self, interfaces: [u32; 2]) {
+        self.inside = interfaces;
+    }
+
     /// Lets the kernel choose the address to answer from anew: the host's addresses or routes changed.
     pub fn network_changed(&mut self) {
         self.sources.clear();
     }
 
-    /// Hands up to [`BATCH`] datagrams of one family to `take`. True while there may be more: an empty outbox
+    /// Hands up to [`BATCH`] datagrams of one family to `take`, which answers whether one was genuine: only then is
+    /// the address that it came to remembered. True while there may be more: an empty outbox
     /// leaves the rest in the kernel until packets come home.
     ///
     /// # Errors
@@ -154,17 +171,23 @@ impl Udp {
         family: Family,
         now: Instant,
         out: &mut Outbox,
-        take: &mut dyn FnMut(&mut Outbox, SocketAddr, Packet),
+        take: &mut dyn FnMut(&mut Outbox, SocketAddr, Packet) -> bool,
     ) -> io::Result<bool> {
         let Some(socket) = &self.sockets[family as usize] else { return Ok(false) };
         for _ in 0..BATCH {
             let Ok(mut packet) = out.blank() else { return Ok(true) };
             match socket.receive(&mut packet) {
-                Ok(Arrival::Datagram { from, to }) => {
-                    if let Some(to) = to {
+                Ok(Arrival::Datagram { interface, .. })
+                    if interface != 0 && self.inside.contains(&interface) =>
+                {
+                    self.from_inside += 1;
+                }
+                Ok(Arrival::Datagram { from, to, .. }) => {
+                    if take(out, from, packet)
+                        && let Some(to) = to
+                    {
                         self.sources.note(now, from, to);
                     }
-                    take(out, from, packet);
                     continue;
                 }
                 Ok(Arrival::TooLong) => self.too_long += 1,
@@ -260,7 +283,7 @@ pub struct Socket {
 }
 
 enum Arrival {
-    Datagram { from: SocketAddr, to: Option<IpAddr> },
+    Datagram { from: SocketAddr, to: Option<IpAddr>, interface: u32 },
     TooLong,
 }
 
@@ -357,7 +380,7 @@ impl Socket {
         if arrival.cut || arrival.length > DATAGRAM_MAX || packet.grow(arrival.length).is_err() {
             return Ok(Arrival::TooLong);
         }
-        Ok(Arrival::Datagram { from: arrival.from, to: arrival.to })
+        Ok(Arrival::Datagram { from: arrival.from, to: arrival.to, interface: arrival.interface })
     }
 }
 
@@ -413,6 +436,7 @@ mod tests {
             let mut take = |out: &mut Outbox, from, packet: Packet| {
                 all.push((from, packet.len()));
                 out.recycle(packet);
+                true
             };
             while udp.receive_batch(family, Instant::ZERO, &mut out, &mut take).unwrap() {}
         }
@@ -493,6 +517,24 @@ mod tests {
         });
     }
 
+    // S20
+    #[test]
+    fn what_comes_through_our_own_tunnel_is_counted_and_dropped() {
+        in_namespace("what_comes_through_our_own_tunnel", || {
+            let lo = Netlink::open().unwrap().link("lo").unwrap().unwrap();
+            let mut a = Udp::open(&anywhere()).unwrap();
+            let mut b = Udp::open(&anywhere()).unwrap();
+            for (shut_out, passed) in [([lo.index, 0], 0), ([77, lo.index], 0), ([77, 78], 1), ([0, 0], 1)] {
+                b.shut_out(shut_out);
+                for host in ["127.0.0.1", "::1"] {
+                    send(&mut a, address(host, &b), 8).unwrap();
+                    assert_eq!(received(&mut b).len(), passed, "{shut_out:?}");
+                }
+            }
+            assert_eq!(b.from_inside(), 4);
+        });
+    }
+
     #[test]
     fn more_than_a_batch_stays_ready() {
         in_namespace("more_than_a_batch_stays_ready", || {
@@ -507,6 +549,7 @@ mod tests {
                 udp.receive_batch(Family::V4, Instant::ZERO, &mut out, &mut |out, _, packet| {
                     count += 1;
                     out.recycle(packet);
+                    true
                 })
                 .unwrap()
             };
@@ -514,7 +557,7 @@ mod tests {
             assert!(!batch(&mut b));
             assert_eq!(count, BATCH + 1);
             assert!(
-                b.receive_batch(Family::V4, Instant::ZERO, &mut Outbox::new(0), &mut |_, _, _| ()).unwrap()
+                b.receive_batch(Family::V4, Instant::ZERO, &mut Outbox::new(0), &mut |_, _, _| true).unwrap()
             );
         });
     }
@@ -538,6 +581,24 @@ mod tests {
                 b.network_changed();
                 send(&mut b, address(asker, &a), 3).unwrap();
                 assert_eq!(received(&mut a), [(address(asker, &b), 3)], "the kernel's choice");
+            }
+        });
+    }
+
+    #[test]
+    fn a_forgery_does_not_choose_our_address() {
+        in_namespace("a_forgery_does_not_choose_our_address", || {
+            let mut a = Udp::open(&at("127.0.0.1")).unwrap();
+            let mut b = Udp::open(&anywhere()).unwrap();
+            for (genuine, remembered) in [(false, None), (true, Some(IpAddr::from([127, 0, 0, 5])))] {
+                send(&mut a, address("127.0.0.5", &b), 1).unwrap();
+                let mut out = Outbox::new(PACKETS);
+                let take = &mut |out: &mut Outbox, _, packet| {
+                    out.recycle(packet);
+                    genuine
+                };
+                b.receive_batch(Family::V4, Instant::ZERO, &mut out, take).unwrap();
+                assert_eq!(b.sources.get(address("127.0.0.1", &a)), remembered);
             }
         });
     }

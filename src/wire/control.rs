@@ -136,6 +136,11 @@ impl Endpoints {
         self.places[0].is_none()
     }
 
+    /// Whether it is one of them.
+    pub fn has(&self, address: SocketAddr) -> bool {
+        self.places.contains(&Some(address))
+    }
+
     /// Puts `address` first; the oldest one falls out when there is no room.
     pub fn add(&mut self, address: SocketAddr) {
         let same = self.places.iter().position(|&place| place == Some(address));

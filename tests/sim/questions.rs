@@ -50,6 +50,13 @@ impl World {
         self.members[node.0].allocations
     }
 
+    /// Whether the key of `a` is smaller than that of `b`; computed apart from the core.
+    pub fn leads(&self, a: Id, b: Id) -> bool {
+        let [a, b] = [a, b]
+            .map(|id| x25519_dalek::x25519(self.members[id.0].secret, x25519_dalek::X25519_BASEPOINT_BYTES));
+        a < b
+    }
+
     // ---- ways ----
 
     /// The way from `a` to `b`, as `a` told it.

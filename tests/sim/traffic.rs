@@ -236,7 +236,9 @@ impl World {
             let mut packet = out.blank().expect("all packets are at home");
             // The kernel cuts what is longer than the buffer it is given; the daemon drops that.
             match packet.append(bytes) {
-                Ok(()) => node.handle_datagram(now, from, packet, out),
+                Ok(()) => {
+                    node.handle_datagram(now, from, packet, out);
+                }
                 Err(_) => out.recycle(packet),
             }
         });

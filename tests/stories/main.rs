@@ -11,6 +11,7 @@ mod loss;
 mod mesh;
 mod pair;
 mod partition;
+mod promises;
 mod rekey;
 mod relay;
 mod restart;

@@ -8,6 +8,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use peervpn::base::discard::Discard;
+use peervpn::base::event::{Event, Parting};
 use peervpn::base::ids::Mac;
 
 use crate::sim::nat::{Dependence, NatSpec};
@@ -223,4 +225,49 @@ fn a_mapping_that_changes_in_mid_session_is_followed() {
     world.nat(site).forget();
     assert!(world.talks_within(a, vps, secs(10)).is_some());
     assert!(world.ping(vps, a, ms(100)).is_some());
+}
+
+#[test]
+fn a_goodbye_passes_the_relay_before_the_relay_gets_its_own() {
+    let mut world = World::new(12);
+    let relay = world.add(member().at(public(1)).relay());
+    let (a, b, _) = apart(&mut world);
+    assert!(world.talks_within(a, b, secs(THROUGH)).is_some());
+    world.stop(b);
+    world.run_for(ms(200));
+    let goodbye = |(_, event): &(_, Event)| matches!(event, Event::PeerDown { why: Parting::Goodbye, .. });
+    for node in [a, relay] {
+        assert!(world.events(node).iter().any(goodbye), "{node}: {:?}", world.events(node));
+    }
+}
+
+#[test]
+fn a_relay_that_refuses_is_not_asked_at_the_speed_of_the_network() {
+    // S12: news are rationed, so after some comings and goings of b its last going takes a while to get about.
+    let mut world = World::new(13);
+    let relay = world.add(member().at(public(1)).relay());
+    let (a, b, _) = apart(&mut world);
+    for _ in 0..6 {
+        assert!(world.talks_within(a, b, secs(15)).is_some());
+        world.stop(b);
+        world.run_for(ms(700));
+        world.start(b, true);
+    }
+    world.stop(b);
+    world.run_for(secs(20));
+    let refused = world.tally(relay).get(Discard::Refused);
+    assert!((1..40).contains(&refused), "{refused} requests");
+}
+
+#[test]
+fn whoever_calls_through_the_relay_first_the_way_becomes_direct() {
+    // Only a can reach b directly, and b may be the one that hears of the other first.
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.add(member().at(public(1)).relay());
+        let spec = member().knows(public(1));
+        let (a, _) = behind(&mut world, NatSpec::symmetric(external(1)), spec.clone());
+        let b = world.add(spec.at(public(2)));
+        assert!(world.run_until(secs(15), |world| world.direct(a, b)), "seed {seed}");
+    }
 }

@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "a world that fails must not be measured")]
 #![allow(clippy::disallowed_methods, reason = "measuring is reading the clock; the core is not touched")]
 
+mod nodes;
+
 use std::time;
 
 use peervpn::base::ids::{CircuitId, SessionIndex};
@@ -33,6 +35,11 @@ fn main() {
     }
     for length in LENGTHS {
         relay(&table, length);
+    }
+    for length in LENGTHS {
+        nodes::to_one(&table, length);
+        nodes::flood(&table, length);
+        nodes::relayed(&table, length);
     }
 }
 
@@ -120,14 +127,14 @@ fn fill_sealed(session: &mut Session, packets: &mut [Packet], length: usize) {
 
 // ---- measuring ----
 
-struct Table {
+pub(crate) struct Table {
     wanted: Vec<String>,
     hertz: Option<f64>,
 }
 
 impl Table {
     /// One row: `batch` handles [`BATCH`] packets of `length` bytes and returns how long the measured part took.
-    fn row(&self, name: &str, length: usize, mut batch: impl FnMut() -> Duration) {
+    pub(crate) fn row(&self, name: &str, length: usize, mut batch: impl FnMut() -> Duration) {
         if !self.wanted.is_empty() && !self.wanted.iter().any(|part| name.contains(part.as_str())) {
             return;
         }
@@ -150,7 +157,7 @@ impl Table {
 }
 
 /// How long `work` took.
-fn timed(work: impl FnOnce()) -> Duration {
+pub(crate) fn timed(work: impl FnOnce()) -> Duration {
     let start = time::Instant::now();
     work();
     start.elapsed()

@@ -1,0 +1,231 @@
+//! Whole nodes, from the frame that the TAP gives to the datagram that the socket takes and back: switch, peer table,
+//! session, path. They talk through memory; only the call that is named in the row is measured.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use peervpn::base::event::Event;
+use peervpn::base::limits::{BATCH, CIRCUIT_PACKETS, PACKETS};
+use peervpn::base::outbox::Outbox;
+use peervpn::base::packet::Packet;
+use peervpn::base::settings::{Host, InterfaceName, LogLevel, NetworkName, Secret, Settings};
+use peervpn::base::time::{Duration, Instant};
+use peervpn::node::Node;
+
+use crate::{Table, timed};
+
+/// Peers that a flooded frame goes to.
+const PEERS: u8 = 32;
+
+struct Side {
+    node: Node,
+    out: Outbox,
+    address: SocketAddr,
+}
+
+/// Nodes of which the first relays and is everyone's initial peer. Datagrams between two others are lost when `apart`.
+struct World {
+    sides: Vec<Side>,
+    now: Instant,
+    apart: bool,
+}
+
+impl World {
+    /// A hub and so many others, connected.
+    fn new(others: u8, apart: bool) -> World {
+        let sides = (0..=others).map(Side::new).collect();
+        let mut world = World { sides, now: Instant::ZERO, apart };
+        for _ in 0..200 {
+            world.now = world.now + Duration::from_millis(100);
+            for at in 0..world.sides.len() {
+                let Side { node, out, .. } = &mut world.sides[at];
+                node.handle_timeout(world.now, out);
+                world.settle(at);
+            }
+        }
+        world
+    }
+
+    /// Carries what a node has sent, and what that brings about, until all is quiet.
+    fn settle(&mut self, first: usize) {
+        let mut busy = VecDeque::from([first]);
+        while let Some(at) = busy.pop_front() {
+            while let Some(event) = self.sides[at].out.next_event() {
+                if let Event::Resolve(host) = event {
+                    let hub = self.sides[0].address;
+                    let Side { node, out, .. } = &mut self.sides[at];
+                    node.handle_addresses(self.now, host, &[hub], out);
+                }
+            }
+            while let Some((to, packet)) = self.sides[at].out.next_datagram() {
+                let target = self.sides.iter().position(|side| side.address == to).unwrap();
+                if !self.apart || at == 0 || target == 0 {
+                    self.carry(at, target, &packet);
+                    busy.push_back(target);
+                }
+                self.sides[at].out.recycle(packet);
+            }
+            self.sides[at].drain();
+        }
+    }
+
+    fn carry(&mut self, from: usize, to: usize, packet: &Packet) {
+        let from = self.sides[from].address;
+        let Side { node, out, .. } = &mut self.sides[to];
+        let mut copy = out.blank().unwrap();
+        copy.append(packet.bytes()).unwrap();
+        node.handle_datagram(self.now, from, copy, out);
+    }
+
+    /// Sends a frame and lets it arrive, so that its source is known everywhere.
+    fn announce(&mut self, at: usize) {
+        let Side { node, out, .. } = &mut self.sides[at];
+        let frame = frame(out, [0xff; 6], at, 64);
+        node.handle_frame(self.now, frame, out);
+        self.settle(at);
+    }
+}
+
+impl Side {
+    fn new(n: u8) -> Side {
+        let settings = settings(n > 0);
+        Side {
+            node: Node::new(&settings, [7; 32], [n + 1; 32], [n; 32], Instant::ZERO),
+            out: Outbox::new(PACKETS),
+            address: SocketAddr::from(([192, 0, 2, n + 1], 7000)),
+        }
+    }
+
+    /// Takes back everything that waits to leave. Returns how many datagrams it was.
+    fn drain(&mut self) -> usize {
+        let mut datagrams = 0;
+        while let Some((_, packet)) = self.out.next_datagram() {
+            self.out.recycle(packet);
+            datagrams += 1;
+        }
+        while let Some(packet) = self.out.next_frame() {
+            self.out.recycle(packet);
+        }
+        while self.out.next_event().is_some() {}
+        datagrams
+    }
+}
+
+fn settings(knows_hub: bool) -> Settings {
+    let hub = Host { name: "hub".into(), port: 7000 };
+    Settings {
+        network: NetworkName::new("bench").unwrap(),
+        psk: Secret::new("unused, the key is given".into()),
+        initpeers: if knows_hub { vec![hub] } else { vec![] },
+        local: None,
+        port: 7000,
+        enable_ipv4: true,
+        enable_ipv6: true,
+        sockmark: 0,
+        device: None,
+        tunneling: true,
+        interface: InterfaceName::new("bench0").unwrap(),
+        mtu: None,
+        mac: None,
+        ifconfig4: None,
+        ifconfig6: None,
+        upcmd: None,
+        downcmd: None,
+        neighbour_cache: false,
+        relay: !knows_hub,
+        use_relay: true,
+        keyfile: None,
+        privileges: None,
+        loglevel: LogLevel::Info,
+    }
+}
+
+fn mac(n: usize) -> [u8; 6] {
+    [2, 0, 0, 0, 0, u8::try_from(n).unwrap()]
+}
+
+/// A frame of so many bytes from the station behind node `from`.
+fn frame(out: &mut Outbox, to: [u8; 6], from: usize, length: usize) -> Packet {
+    let mut packet = out.blank().unwrap();
+    packet.append(&to).unwrap();
+    packet.append(&mac(from)).unwrap();
+    packet.append(&[0x88, 0xb5]).unwrap();
+    packet.push_back(length - 14).unwrap().fill(0x55);
+    packet
+}
+
+/// A frame to a known station: switch, seal, and at the other end open, learn, deliver.
+pub(crate) fn to_one(table: &Table, length: usize) {
+    let mut world = World::new(1, false);
+    world.announce(1);
+    world.announce(0);
+    table.row(&format!("frame to datagram {length}"), length, || {
+        let (now, side) = (world.now, &mut world.sides[0]);
+        (0..BATCH).map(|_| send_frame(now, side, mac(1), 0, length, 1)).sum()
+    });
+    table.row(&format!("datagram to frame {length}"), length, || {
+        (0..BATCH).map(|_| deliver(&mut world, length)).sum()
+    });
+}
+
+/// How long node 1 takes for a frame from node 0.
+fn deliver(world: &mut World, length: usize) -> Duration {
+    let Side { node, out, .. } = &mut world.sides[0];
+    let packet = frame(out, mac(1), 0, length);
+    node.handle_frame(world.now, packet, out);
+    let (_, packet) = world.sides[0].out.next_datagram().unwrap();
+    let took = timed(|| world.carry(0, 1, &packet));
+    world.sides[0].out.recycle(packet);
+    let delivered = world.sides[1].out.next_frame().expect("it arrives");
+    world.sides[1].out.recycle(delivered);
+    took
+}
+
+/// A broadcast, sealed for every peer on its own.
+pub(crate) fn flood(table: &Table, length: usize) {
+    let mut world = World::new(PEERS, true);
+    table.row(&format!("flood to {PEERS} {length}"), length, || {
+        let (now, side) = (world.now, &mut world.sides[0]);
+        (0..BATCH).map(|_| send_frame(now, side, [0xff; 6], 0, length, usize::from(PEERS))).sum()
+    });
+}
+
+fn send_frame(
+    now: Instant,
+    side: &mut Side,
+    to: [u8; 6],
+    from: usize,
+    length: usize,
+    copies: usize,
+) -> Duration {
+    let packet = frame(&mut side.out, to, from, length);
+    let Side { node, out, .. } = &mut *side;
+    let took = timed(|| node.handle_frame(now, packet, out));
+    assert_eq!(side.drain(), copies, "one datagram a peer");
+    took
+}
+
+/// A packet on its way from node 1 to node 2: what the hub between them does.
+pub(crate) fn relayed(table: &Table, length: usize) {
+    let mut world = World::new(2, true);
+    world.announce(2);
+    world.announce(1);
+    table.row(&format!("relay {length}"), length, || {
+        (0..BATCH).map(|_| send_through(&mut world, length)).sum()
+    });
+}
+
+fn send_through(world: &mut World, length: usize) -> Duration {
+    // As fast as the relay's quota allows.
+    world.now = world.now + Duration::from_secs(1) / CIRCUIT_PACKETS;
+    let Side { node, out, .. } = &mut world.sides[1];
+    let packet = frame(out, mac(2), 1, length);
+    node.handle_frame(world.now, packet, out);
+    let (_, packet) = world.sides[1].out.next_datagram().unwrap();
+    let took = timed(|| world.carry(1, 0, &packet));
+    world.sides[1].out.recycle(packet);
+    let (to, sent_on) = world.sides[0].out.next_datagram().expect("it is sent on");
+    assert_eq!(to, world.sides[2].address);
+    world.sides[0].out.recycle(sent_on);
+    took
+}

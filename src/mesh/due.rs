@@ -1,0 +1,104 @@
+//! What is due when: one pass over initial peers, peers and tables, and the earliest deadline of them all.
+
+use crate::base::ids::{HostId, PeerKey};
+use crate::base::limits::{FORGET_AFTER, SWEEP};
+use crate::base::outbox::Outbox;
+use crate::base::time::{Instant, earliest};
+use crate::mesh::Mesh;
+use crate::peer::due::Action;
+use crate::wire::envelope::Kind;
+
+impl Mesh {
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
+        if self.due.is_none_or(|at| at > now) {
+            return;
+        }
+        for host in 0..self.hosts.iter().count() {
+            let host = HostId(u16::try_from(host).unwrap_or(u16::MAX));
+            if let Err(why) = self.dial_host(now, host, out) {
+                out.count(why);
+            }
+        }
+        // Those who wait for the same budget take turns.
+        self.turn = self.turn.wrapping_add(1);
+        let (slots, turn) = (self.peers.slots(), self.turn);
+        for slot in (0..slots).map(|slot| slot.wrapping_add(turn) % slots) {
+            let Some(key) = self.peers.key(slot) else { continue };
+            self.tend(now, key, out);
+            if let Err(why) = self.dial_peer(now, key, out) {
+                out.count(why);
+            }
+            self.send_news(now, key, out);
+        }
+        self.expire_answers(now);
+        if self.sweep_at <= now {
+            self.sweep(now);
+        }
+        self.due = self.deadline();
+    }
+
+    /// Does what is due for one peer.
+    pub(super) fn tend(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        loop {
+            let indexes = &mut self.indexes;
+            let Some(member) = self.peers.get_mut(key) else { return };
+            let Some(action) = member.peer.poll(now, &mut |index| indexes.release(now, index)) else { break };
+            self.act(now, key, action, out);
+        }
+        self.news_about(now, key);
+        let next = self.peers.get(key).and_then(|member| member.peer.next_timeout());
+        self.due = earliest(self.due, next);
+    }
+
+    fn act(&mut self, now: Instant, key: PeerKey, action: Action, out: &mut Outbox) {
+        match action {
+            Action::RepeatHello3 => self.repeat_hello3(now, key, out),
+            Action::Keepalive => self.post_empty(now, key, Kind::Keepalive, out),
+            Action::Ask => self.ask(now, key, out),
+            Action::AskAnew => {
+                self.ask(now, key, out);
+                self.greet(now, key, out);
+            }
+            Action::Challenge(address) => self.challenge(now, key, address, out),
+            Action::TryDirect => self.try_direct(now, key, out),
+            Action::Moved(path) => self.moved(now, key, path, out),
+            Action::PathDead => self.find_way(now, key, out),
+            Action::Rekey => self.rekey(now, key),
+            Action::Down(why) => self.part(now, key, why, out),
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.sweep_at = now + SWEEP;
+        self.circuits.expire(now);
+        for slot in 0..self.peers.slots() {
+            let Some(key) = self.peers.key(slot) else { continue };
+            let Some(member) = self.peers.get(key) else { continue };
+            let hopeless = !member.peer.is_up() && now.since(member.known_since) >= FORGET_AFTER;
+            if hopeless && !self.peers.iter().any(|(_, other)| other.news.reaches(key.slot)) {
+                self.forget(key);
+            }
+        }
+    }
+
+    /// Forgets a node without a session, with all that was under way to reach it.
+    pub(super) fn forget(&mut self, key: PeerKey) {
+        let indexes = &mut self.indexes;
+        if let Some(member) = self.peers.get_mut(key) {
+            member.dial.stop(&mut |index| indexes.withdraw(index));
+        }
+        self.circuits_to_nobody(key);
+        self.peers.remove(key);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let hosts = self.hosts.iter().map(|(_, entry)| entry.dial.next_timeout());
+        let members = self.peers.iter().map(|(_, member)| {
+            let news = member.news.next_timeout();
+            earliest(earliest(member.peer.next_timeout(), member.dial.next_timeout()), news)
+        });
+        let own = [self.answers.next_timeout(), Some(self.sweep_at)];
+        hosts.chain(members).chain(own).fold(None, earliest)
+    }
+}

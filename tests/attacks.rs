@@ -1,0 +1,697 @@
+//! What a member who means harm, or somebody on the way without the key, can do to one node. The node is real; the
+//! others are made of the same parts and say what they like.
+
+#[path = "sim/mod.rs"]
+#[allow(dead_code, reason = "this test needs less of the simulator than the stories do")]
+pub mod sim;
+
+use std::net::SocketAddr;
+
+use peervpn::base::event::Event;
+use peervpn::base::ids::{CircuitId, HostId, NodeId, SessionIndex};
+use peervpn::base::limits::PACKETS;
+use peervpn::base::outbox::Outbox;
+use peervpn::base::packet::Packet;
+use peervpn::base::time::{Duration, Instant};
+use peervpn::crypto::identity::{Identity, NetworkKeys};
+use peervpn::crypto::random::Random;
+use peervpn::node::Node;
+use peervpn::peer::handshake::{AwaitM2, AwaitM3, Credentials};
+use peervpn::peer::session::{Role, Session};
+use peervpn::wire::control::{AnnounceWriter, CircuitEnd, Control, Endpoints, Entry, NamedBy, Subject};
+use peervpn::wire::cursor::Writer;
+use peervpn::wire::envelope::Kind;
+use peervpn::wire::hello::Capabilities;
+use sim::spec::{NodeSpec, member, public};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A datagram that the node sent, and what was in it when it was sealed for one of the others.
+struct Sent {
+    at: Instant,
+    to: SocketAddr,
+    bytes: Vec<u8>,
+    plain: Option<(usize, Kind, Vec<u8>)>,
+}
+
+/// The real node.
+struct Bench {
+    node: Node,
+    out: Outbox,
+    now: Instant,
+    events: Vec<(Instant, Event)>,
+    wakeups: u64,
+}
+
+impl Bench {
+    fn new(spec: NodeSpec) -> Bench {
+        let now = Instant::ZERO;
+        let node = Node::new(&spec.settings(), spec.network_key(), [1; 32], [2; 32], now);
+        Bench { node, out: Outbox::new(PACKETS), now, events: Vec::new(), wakeups: 0 }
+    }
+
+    fn drain(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut sent = Vec::new();
+        while let Some((to, packet)) = self.out.next_datagram() {
+            sent.push((to, packet.bytes().to_vec()));
+            self.out.recycle(packet);
+        }
+        while let Some(frame) = self.out.next_frame() {
+            self.out.recycle(frame);
+        }
+        while let Some(event) = self.out.next_event() {
+            self.events.push((self.now, event));
+        }
+        assert!(self.out.is_whole());
+        sent
+    }
+
+    fn feed(&mut self, from: SocketAddr, bytes: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut packet = self.out.blank().expect("sound");
+        packet.append(bytes).expect("sound");
+        self.node.handle_datagram(self.now, from, packet, &mut self.out);
+        self.drain()
+    }
+
+    /// A frame for everyone from the TAP.
+    fn broadcast(&mut self, length: usize) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut bytes = vec![0xff; 6];
+        bytes.extend([2, 0, 0, 0, 0, 9, 0x08, 0x00]);
+        bytes.resize(length, 0);
+        let mut packet = self.out.blank().expect("sound");
+        packet.append(&bytes).expect("sound");
+        self.node.handle_frame(self.now, packet, &mut self.out);
+        self.drain()
+    }
+
+    /// Lets time pass; the others open what is for them and answer challenges.
+    fn run(&mut self, foes: &mut [Foe], time: Duration) -> Vec<Sent> {
+        let end = self.now + time;
+        let mut seen = Vec::new();
+        loop {
+            let due = self.node.next_timeout().filter(|at| *at <= end);
+            let Some(due) = due else { break };
+            self.now = self.now.max(due);
+            self.wakeups += 1;
+            self.node.handle_timeout(self.now, &mut self.out);
+            let sent = self.drain();
+            self.serve(foes, sent, &mut seen);
+        }
+        self.now = end;
+        seen
+    }
+
+    fn serve(&mut self, foes: &mut [Foe], sent: Vec<(SocketAddr, Vec<u8>)>, seen: &mut Vec<Sent>) {
+        let mut todo = std::collections::VecDeque::from(sent);
+        while let Some((to, bytes)) = todo.pop_front() {
+            let mut plain = None;
+            for (n, foe) in foes.iter_mut().enumerate() {
+                if let Some((kind, text)) = foe.open(self.now, &bytes) {
+                    if kind == Kind::Challenge && foe.answers && to == foe.at {
+                        let answer = foe.seal(self.now, Kind::Response, &text);
+                        todo.extend(self.feed(foe.at, &answer));
+                    }
+                    plain = Some((n, kind, text));
+                }
+            }
+            seen.push(Sent { at: self.now, to, bytes, plain });
+        }
+    }
+
+    /// The same for so many seconds, with a keepalive of each of the others every 10 s.
+    fn live(&mut self, foes: &mut [Foe], seconds: u64) -> Vec<Sent> {
+        let mut seen = Vec::new();
+        for second in 0..seconds {
+            if second % 10 == 0 {
+                for n in 0..foes.len() {
+                    if foes[n].session.is_some() && foes[n].answers {
+                        let keepalive = foes[n].seal(self.now, Kind::Keepalive, &[]);
+                        let sent = self.feed(foes[n].at, &keepalive);
+                        self.serve(foes, sent, &mut seen);
+                    }
+                }
+            }
+            seen.extend(self.run(foes, SECOND));
+        }
+        seen
+    }
+
+    fn is_up(&self, id: NodeId) -> bool {
+        self.node.members().any(|(_, member)| member.peer.id() == id && member.peer.is_up())
+    }
+
+    fn path_of(&self, id: NodeId) -> Option<peervpn::peer::path::Path> {
+        self.node.members().find(|(_, member)| member.peer.id() == id).and_then(|(_, m)| m.peer.path())
+    }
+}
+
+/// Another node, which does nothing by itself.
+struct Foe {
+    cred: Credentials,
+    random: Random,
+    at: SocketAddr,
+    session: Option<Session>,
+    answers: bool,
+    sequence: u32,
+}
+
+impl Foe {
+    fn new(n: u8, capabilities: Capabilities) -> Foe {
+        let spec = member();
+        let settings = spec.settings();
+        let keys = NetworkKeys::derive(&spec.network_key(), &settings.network);
+        let identity = Identity::from_secret([n; 32]);
+        Foe {
+            cred: Credentials::new(identity, &settings.network, &keys, capabilities),
+            random: Random::new([n ^ 0x55; 32]),
+            at: public(n),
+            session: None,
+            answers: true,
+            sequence: 0,
+        }
+    }
+
+    fn id(&self) -> NodeId {
+        self.cred.id()
+    }
+
+    fn hello(&mut self) -> AwaitM2 {
+        let index = SessionIndex(self.random.u32());
+        AwaitM2::new(&self.cred, &mut self.random, index)
+    }
+
+    /// A whole handshake, begun here.
+    fn join(&mut self, bench: &mut Bench) -> Vec<(SocketAddr, Vec<u8>)> {
+        let first = self.hello();
+        let answers = bench.feed(self.at, first.message());
+        let (_, second) = answers.iter().find(|(to, bytes)| *to == self.at && bytes[0] == 2).expect("M2");
+        let third = self.establish(bench.now, &first, second);
+        bench.feed(self.at, &third)
+    }
+
+    fn establish(&mut self, now: Instant, first: &AwaitM2, second: &[u8]) -> Vec<u8> {
+        let (established, third) = first.handle(&self.cred, second).expect("a good M2");
+        self.session = Some(Session::new(
+            now,
+            &established.keys,
+            Role::Initiator,
+            established.local,
+            established.remote,
+            Duration::ZERO,
+        ));
+        third.to_vec()
+    }
+
+    /// Answers a first message.
+    fn answer(&mut self, first: &[u8]) -> AwaitM3 {
+        let index = SessionIndex(self.random.u32());
+        AwaitM3::new(&self.cred, &mut self.random, index, first, None).expect("a good M1")
+    }
+
+    fn complete(&mut self, now: Instant, state: &AwaitM3, third: &[u8]) {
+        let established = state.handle(&self.cred, third).expect("a good M3");
+        self.session = Some(Session::new(
+            now,
+            &established.keys,
+            Role::Responder,
+            established.local,
+            established.remote,
+            Duration::ZERO,
+        ));
+    }
+
+    fn open(&mut self, now: Instant, bytes: &[u8]) -> Option<(Kind, Vec<u8>)> {
+        let session = self.session.as_mut()?;
+        let mut packet = Packet::new();
+        packet.append(bytes).ok()?;
+        if bytes.first() == Some(&5) {
+            session.unwrap(&mut packet).ok()?;
+            return Some((Kind::Probe, packet.bytes().to_vec()));
+        }
+        let kind = session.open(now, &mut packet).ok()?;
+        Some((kind, packet.bytes().to_vec()))
+    }
+
+    fn seal(&mut self, now: Instant, kind: Kind, text: &[u8]) -> Vec<u8> {
+        let mut packet = Packet::new();
+        packet.append(text).expect("sound");
+        self.session.as_mut().expect("a session").seal(now, kind, &mut packet).expect("sound");
+        packet.bytes().to_vec()
+    }
+
+    fn control(&mut self, now: Instant, message: &Control<'_>) -> Vec<u8> {
+        let mut room = [0; 1179];
+        let mut writer = Writer::new(&mut room);
+        message.write(&mut writer).expect("sound");
+        let length = writer.written();
+        self.seal(now, Kind::Control, &room[..length])
+    }
+
+    /// An announcement of these nodes, each directly reached and told in full.
+    fn announce(&mut self, now: Instant, nodes: &[(NodeId, Vec<SocketAddr>)]) -> Vec<u8> {
+        let mut room = [0; 1179];
+        self.sequence += 1;
+        let mut writer = AnnounceWriter::new(&mut room, self.sequence).expect("sound");
+        for (id, addresses) in nodes {
+            let mut endpoints = Endpoints::default();
+            addresses.iter().for_each(|address| endpoints.add(*address));
+            assert!(writer.add(&Entry { reachable: true, subject: Subject::Full(*id, endpoints) }));
+        }
+        let length = writer.written();
+        self.seal(now, Kind::Control, &room[..length])
+    }
+}
+
+fn ghost(n: u32) -> NodeId {
+    let mut id = [7; 32];
+    id[..4].copy_from_slice(&n.to_be_bytes());
+    id[31] = 0;
+    NodeId(id)
+}
+
+/// Whether a newcomer gets an answer.
+fn answers_a_newcomer(bench: &mut Bench, n: u8) -> bool {
+    let mut newcomer = Foe::new(n, Capabilities(0));
+    let first = newcomer.hello();
+    bench.feed(newcomer.at, first.message()).iter().any(|(to, bytes)| *to == newcomer.at && bytes[0] == 2)
+}
+
+fn controls(seen: &[Sent], of: usize, number: u8) -> impl Iterator<Item = &Sent> {
+    seen.iter().filter(move |sent| {
+        matches!(&sent.plain, Some((n, Kind::Control, text)) if *n == of && text.first() == Some(&number))
+    })
+}
+
+// ---- tables that fill and never empty ----
+
+#[test]
+fn nodes_that_were_pushed_out_leave_no_index_behind() {
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(50, Capabilities::RELAY)];
+    foes[0].join(&mut bench);
+    // One member tells of nodes that do not exist.
+    for round in 0..300 {
+        let nodes: Vec<_> = (0..30).map(|n| (ghost(round * 30 + n), Vec::new())).collect();
+        let told = foes[0].announce(bench.now, &nodes);
+        let sent = bench.feed(foes[0].at, &told);
+        bench.serve(&mut foes, sent, &mut Vec::new());
+        bench.run(&mut foes, Duration::from_millis(100));
+    }
+    // It leaves, and everything has an hour to rest.
+    foes[0].answers = false;
+    bench.live(&mut foes, 3600);
+    let answered = (60..70).filter(|&n| answers_a_newcomer(&mut bench, n)).count();
+    assert_eq!(answered, 10, "of 10 newcomers; {:?}", bench.out.tally());
+}
+
+#[test]
+fn a_flood_of_first_messages_leaves_room_for_the_new_keys_of_peers() {
+    // PROTOCOL.md, section 14: rekeys travel inside sessions and are not touched.
+    let mut world = sim::World::new(1);
+    let a = world.add(member().at(public(1)));
+    let b = world.add(member().at(public(2)).knows(public(1)));
+    assert!(world.talks_within(b, a, 30 * SECOND).is_some());
+    // Recorded by somebody without the key in the course of time.
+    let mut foe = Foe::new(50, Capabilities(0));
+    let recorded: Vec<Vec<u8>> = (0..3000).map(|_| foe.hello().message().to_vec()).collect();
+    for n in 0..130 * 500 {
+        world.strike(a, public(66), &recorded[n % recorded.len()]);
+        if n % 500 == 0 {
+            world.send(b, a, 100, true);
+        }
+        world.run_for(SECOND / 500);
+    }
+    // Without the flood it comes 110 to 120 s after the first one. At 4 000 a second none comes in time, and frames end.
+    assert_eq!(world.rekeys(a, b), 1, "{:?}", world.tally(a));
+}
+
+#[test]
+fn tries_do_not_use_up_all_indexes() {
+    // A link that flaps, or somebody who sends HUP again and again.
+    let mut spec = member();
+    for n in 0..30 {
+        spec = spec.knows(public(100 + n));
+    }
+    let mut bench = Bench::new(spec);
+    bench.run(&mut [], SECOND);
+    for n in 0..30_u8 {
+        bench.node.handle_addresses(bench.now, HostId(n.into()), &[public(100 + n)], &mut bench.out);
+        bench.drain();
+    }
+    for _ in 0..600 {
+        bench.node.handle_network_change(bench.now, &mut bench.out);
+        bench.drain();
+        bench.run(&mut [], Duration::from_millis(300));
+    }
+    assert!(answers_a_newcomer(&mut bench, 60), "{:?}", bench.out.tally());
+}
+
+#[test]
+fn one_member_cannot_keep_all_others_from_a_relayed_peer() {
+    // S15
+    let mut bench = Bench::new(member().relay());
+    let mut foes = [50, 51, 52].map(|n| Foe::new(n, Capabilities(0)));
+    for foe in &mut foes {
+        let sent = foe.join(&mut bench);
+        assert!(!sent.is_empty());
+    }
+    let target = foes[1].id();
+    for n in 0..300 {
+        let open = foes[0].control(bench.now, &Control::OpenCircuit { mine: CircuitId(n), target });
+        let sent = bench.feed(foes[0].at, &open);
+        bench.serve(&mut foes, sent, &mut Vec::new());
+    }
+    let open = foes[2].control(bench.now, &Control::OpenCircuit { mine: CircuitId(1), target });
+    let sent = bench.feed(foes[2].at, &open);
+    let mut seen = Vec::new();
+    bench.serve(&mut foes, sent, &mut seen);
+    assert_eq!(controls(&seen, 1, 5).count(), 1, "an offer to the target");
+}
+
+// ---- reflection ----
+
+#[test]
+fn a_third_message_in_another_s_name_proves_nothing() {
+    // S2: a member that can invent source addresses points us at somebody who never heard of us.
+    let mut bench = Bench::new(member());
+    let mut foe = Foe::new(50, Capabilities(0));
+    let victim = public(200);
+    let first = foe.hello();
+    let answers = bench.feed(foe.at, first.message());
+    let mut from_victim = 160;
+    let mut to_victim = 0;
+    let count = |sent: &[(SocketAddr, Vec<u8>)]| -> usize {
+        sent.iter().filter(|(to, _)| *to == victim).map(|(_, bytes)| bytes.len()).sum()
+    };
+    to_victim += count(&bench.feed(victim, first.message()));
+    let third = foe.establish(bench.now, &first, &answers[0].1);
+    from_victim += third.len();
+    to_victim += count(&bench.feed(victim, &third));
+    for _ in 0..20 {
+        to_victim += count(&bench.broadcast(1500));
+    }
+    assert!(to_victim <= from_victim, "{to_victim} bytes to one who sent {from_victim}, all invented");
+}
+
+#[test]
+fn a_second_message_in_another_s_name_proves_nothing() {
+    // S2, the other way round: we begin, towards a node that a member told of.
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(50, Capabilities(0))];
+    foes[0].join(&mut bench);
+    let mut second_self = Foe::new(51, Capabilities(0));
+    let victim = public(200);
+    let told = foes[0].announce(bench.now, &[(second_self.id(), vec![victim, second_self.at])]);
+    let mut seen = Vec::new();
+    let sent = bench.feed(foes[0].at, &told);
+    bench.serve(&mut foes, sent, &mut seen);
+    seen.extend(bench.run(&mut foes, Duration::from_millis(10)));
+    let first = seen.iter().find(|sent| sent.to == second_self.at && sent.bytes[0] == 1).expect("M1");
+    let state = second_self.answer(&first.bytes);
+    let mut to_victim: usize = 0;
+    let sent = bench.feed(victim, state.message());
+    to_victim += sent.iter().filter(|(to, _)| *to == victim).map(|(_, bytes)| bytes.len()).sum::<usize>();
+    for _ in 0..20 {
+        let sent = bench.broadcast(1500);
+        to_victim += sent.iter().filter(|(to, _)| *to == victim).map(|(_, bytes)| bytes.len()).sum::<usize>();
+    }
+    // One hint may cause one datagram, and 138 bytes came in the victim's name.
+    assert!(to_victim <= 160 + 138, "{to_victim} bytes to one who sent nothing");
+}
+
+#[test]
+fn a_peer_is_not_turned_out_by_who_pretends_to_be_at_its_address() {
+    let mut bench = Bench::new(member());
+    let mut honest = [Foe::new(40, Capabilities(0))];
+    honest[0].join(&mut bench);
+    bench.live(&mut honest, 5);
+    let mut foe = Foe::new(50, Capabilities(0));
+    let first = foe.hello();
+    let answers = bench.feed(foe.at, first.message());
+    let second = answers.iter().find(|(to, _)| *to == foe.at).expect("sound").1.clone();
+    bench.feed(honest[0].at, first.message());
+    let third = foe.establish(bench.now, &first, &second);
+    bench.feed(honest[0].at, &third);
+    bench.run(&mut honest, SECOND);
+    assert!(bench.is_up(honest[0].id()), "{:?}", bench.events);
+}
+
+// ---- sessions ----
+
+#[test]
+fn a_session_outlives_the_try_that_made_it_with_another_node() {
+    // A member tells that a node of his is where an honest peer is: the try meets the honest peer.
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(40, Capabilities(0)), Foe::new(50, Capabilities(0))];
+    foes[0].join(&mut bench);
+    foes[1].join(&mut bench);
+    bench.live(&mut foes, 5);
+    let mut second_self = Foe::new(51, Capabilities(0));
+    let honest_at = foes[0].at;
+    let told = foes[1].announce(bench.now, &[(second_self.id(), vec![honest_at])]);
+    let sent = bench.feed(foes[1].at, &told);
+    let mut seen = Vec::new();
+    bench.serve(&mut foes, sent, &mut seen);
+    seen.extend(bench.run(&mut foes, Duration::from_millis(10)));
+    let first =
+        seen.iter().find(|sent| sent.to == honest_at && sent.bytes[0] == 1).expect("M1").bytes.clone();
+    let state = foes[0].answer(&first);
+    let sent = bench.feed(honest_at, state.message());
+    let third = sent.iter().find(|(to, bytes)| *to == honest_at && bytes[0] == 3).expect("M3").1.clone();
+    foes[0].complete(bench.now, &state, &third);
+    let keepalive = foes[0].seal(bench.now, Kind::Keepalive, &[]);
+    bench.feed(honest_at, &keepalive);
+    // Now the member's other self connects.
+    second_self.join(&mut bench);
+    let before = bench.out.tally().clone();
+    let challenge = foes[0].seal(bench.now, Kind::Challenge, &[9; 8]);
+    let sent = bench.feed(honest_at, &challenge);
+    assert!(!sent.is_empty(), "the honest peer is not heard any more: {before:?}, {:?}", bench.out.tally());
+}
+
+#[test]
+fn a_peer_whose_address_was_never_proved_is_not_kept_for_an_hour() {
+    // The third message came from elsewhere (a NAT with many addresses), the challenge was lost, and the peer gone.
+    let mut bench = Bench::new(member());
+    let mut foe = Foe::new(50, Capabilities(0));
+    let first = foe.hello();
+    let answers = bench.feed(foe.at, first.message());
+    let third = foe.establish(bench.now, &first, &answers[0].1);
+    bench.feed(public(51), &third);
+    bench.run(&mut [], 120 * SECOND);
+    assert!(!bench.is_up(foe.id()), "up without a path: {:?}", bench.path_of(foe.id()));
+}
+
+// ---- handshakes ----
+
+#[test]
+fn our_own_first_message_sent_back_does_not_keep_us_from_an_initial_peer() {
+    // S5a: by one who sees the datagrams and has no key.
+    let mut bench = Bench::new(member().knows(public(40)));
+    let mut honest = [Foe::new(40, Capabilities(0))];
+    bench.run(&mut [], Duration::from_millis(1));
+    bench.node.handle_addresses(bench.now, HostId(0), &[honest[0].at], &mut bench.out);
+    let mut sent = bench.drain();
+    sent.extend(bench.run(&mut [], Duration::from_millis(10)).into_iter().map(|sent| (sent.to, sent.bytes)));
+    let first = sent.iter().find(|(_, bytes)| bytes[0] == 1).expect("M1").1.clone();
+    let reflected = bench.feed(honest[0].at, &first);
+    for (to, bytes) in reflected {
+        bench.feed(to, &bytes);
+    }
+    // The true answer comes a moment later.
+    let state = honest[0].answer(&first);
+    let sent = bench.feed(honest[0].at, state.message());
+    let answered = sent.iter().any(|(_, bytes)| bytes[0] == 3);
+    let tries = bench.run(&mut honest, 60 * SECOND).iter().filter(|sent| sent.bytes[0] == 1).count();
+    assert!(answered || tries > 0, "neither M3 nor another try within a minute: {:?}", bench.events);
+}
+
+// ---- control messages ----
+
+#[test]
+fn a_relay_that_says_no_is_not_asked_again_at_once() {
+    // S12
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(50, Capabilities::RELAY)];
+    foes[0].join(&mut bench);
+    let told = foes[0].announce(bench.now, &[(ghost(1), Vec::new())]);
+    let mut seen = Vec::new();
+    let sent = bench.feed(foes[0].at, &told);
+    bench.serve(&mut foes, sent, &mut seen);
+    seen.extend(bench.run(&mut foes, Duration::from_millis(10)));
+    let asked = |seen: &[Sent]| -> Option<CircuitId> {
+        let sent = controls(seen, 0, 4).last()?;
+        let (_, _, text) = sent.plain.as_ref()?;
+        Some(CircuitId(u32::from_be_bytes(text[1..5].try_into().ok()?)))
+    };
+    let mut rounds = 0;
+    while let Some(circuit) = asked(&seen) {
+        rounds += 1;
+        if rounds > 1000 {
+            break;
+        }
+        let (named_by, reason) = (NamedBy::Receiver, CircuitEnd::Full);
+        let close = foes[0].control(bench.now, &Control::CloseCircuit { circuit, named_by, reason });
+        seen.clear();
+        let sent = bench.feed(foes[0].at, &close);
+        bench.serve(&mut foes, sent, &mut seen);
+    }
+    assert!(rounds <= 3, "asked {rounds} times in the same moment");
+}
+
+#[test]
+fn a_relay_that_carries_nothing_is_left_for_another() {
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(50, Capabilities::RELAY), Foe::new(51, Capabilities::RELAY)];
+    for foe in &mut foes {
+        foe.join(&mut bench);
+    }
+    let mut seen = Vec::new();
+    for n in 0..2 {
+        let told = foes[n].announce(bench.now, &[(ghost(1), Vec::new())]);
+        let sent = bench.feed(foes[n].at, &told);
+        bench.serve(&mut foes, sent, &mut seen);
+    }
+    let mut asked = [false; 2];
+    let mut carried = 0;
+    for _ in 0..300 {
+        seen.extend(bench.live(&mut foes, 1));
+        let now = bench.now;
+        let mut accepts = Vec::new();
+        for sent in &seen {
+            match &sent.plain {
+                Some((n, Kind::Control, text)) if text[0] == 4 => {
+                    asked[*n] = true;
+                    let yours = CircuitId(u32::from_be_bytes(text[1..5].try_into().expect("sound")));
+                    accepts.push((*n, yours));
+                }
+                Some((_, Kind::Probe, _)) => carried += 1,
+                _ => {}
+            }
+        }
+        seen.clear();
+        for (n, yours) in accepts {
+            let accept = foes[n].control(now, &Control::AcceptCircuit { yours, mine: CircuitId(99) });
+            let sent = bench.feed(foes[n].at, &accept);
+            bench.serve(&mut foes, sent, &mut seen);
+        }
+        if bench.now.as_micros() > 60_000_000 {
+            break;
+        }
+    }
+    assert!(asked == [true; 2], "within a minute only one was asked, {carried} messages went into it");
+}
+
+// ---- hints ----
+
+#[test]
+fn hints_do_not_push_out_where_a_peer_was() {
+    // S11
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(50, Capabilities(0)), Foe::new(40, Capabilities(0))];
+    for foe in &mut foes {
+        foe.join(&mut bench);
+    }
+    bench.live(&mut foes, 3);
+    let honest = (foes[1].id(), foes[1].at);
+    let close = foes[1].seal(bench.now, Kind::Close, &[]);
+    bench.feed(honest.1, &close);
+    foes[1].session = None;
+    let bogus = (0..8).map(|n| public(230 + n)).collect();
+    let told = foes[0].announce(bench.now, &[(honest.0, bogus)]);
+    let mut seen = Vec::new();
+    let sent = bench.feed(foes[0].at, &told);
+    bench.serve(&mut foes, sent, &mut seen);
+    seen.extend(bench.live(&mut foes, 60));
+    assert!(seen.iter().any(|sent| sent.to == honest.1 && sent.bytes[0] == 1), "never tried where it was");
+}
+
+#[test]
+fn nodes_that_do_not_exist_push_no_lost_peer_out() {
+    // A flood of fresh identities costs newcomers their place, not those who were here before.
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(50, Capabilities(0)), Foe::new(40, Capabilities(0))];
+    for foe in &mut foes {
+        foe.join(&mut bench);
+    }
+    bench.live(&mut foes, 3);
+    let (id, at) = (foes[1].id(), foes[1].at);
+    let close = foes[1].seal(bench.now, Kind::Close, &[]);
+    bench.feed(at, &close);
+    foes[1].session = None;
+    for round in 0..10 {
+        let nodes: Vec<_> = (0..30).map(|n| (ghost(round * 30 + n), Vec::new())).collect();
+        let told = foes[0].announce(bench.now, &nodes);
+        let sent = bench.feed(foes[0].at, &told);
+        bench.serve(&mut foes, sent, &mut Vec::new());
+    }
+    assert!(bench.node.members().any(|(_, member)| member.peer.id() == id), "forgotten within a second");
+}
+
+#[test]
+fn hints_keep_us_neither_busy_nor_from_a_peer_that_was_lost() {
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(50, Capabilities(0)), Foe::new(40, Capabilities(0))];
+    for foe in &mut foes {
+        foe.join(&mut bench);
+    }
+    bench.live(&mut foes, 3);
+    for round in 0..25 {
+        let nodes: Vec<_> =
+            (0..10).map(|n| (ghost(round * 10 + n), (0..8).map(|p| public(100 + p)).collect())).collect();
+        let told = foes[0].announce(bench.now, &nodes);
+        let sent = bench.feed(foes[0].at, &told);
+        bench.serve(&mut foes, sent, &mut Vec::new());
+    }
+    bench.live(&mut foes, 5);
+    let honest = foes[1].at;
+    let close = foes[1].seal(bench.now, Kind::Close, &[]);
+    bench.feed(honest, &close);
+    foes[1].session = None;
+    let (start, wakeups) = (bench.now, bench.wakeups);
+    let seen = bench.live(&mut foes, 120);
+    let woken = (bench.wakeups - wakeups) / 120;
+    let tried = seen.iter().find(|sent| sent.to == honest && sent.bytes[0] == 1).map(|sent| sent.at - start);
+    assert!(tried.is_some_and(|after| after <= 5 * SECOND), "first try after {tried:?}");
+    assert!(woken < 50, "woken {woken} times a second");
+}
+
+#[test]
+fn many_hints_at_one_address_do_not_add_up() {
+    // S2: a bucket for each destination, not only one for the node.
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(50, Capabilities(0))];
+    foes[0].join(&mut bench);
+    let victim = public(100);
+    for round in 0..10 {
+        let nodes: Vec<_> = (0..25).map(|n| (ghost(round * 25 + n), vec![victim])).collect();
+        let told = foes[0].announce(bench.now, &nodes);
+        let sent = bench.feed(foes[0].at, &told);
+        bench.serve(&mut foes, sent, &mut Vec::new());
+    }
+    let seen = bench.live(&mut foes, 120);
+    let datagrams = seen.iter().filter(|sent| sent.to == victim).count();
+    assert!(datagrams <= 20, "{datagrams} datagrams in two minutes to one who said nothing");
+}
+
+// ---- liveness ----
+
+#[test]
+fn a_relay_that_comes_back_is_used_at_once() {
+    use sim::Site;
+    use sim::nat::NatSpec;
+    let mut world = sim::World::new(1);
+    let relay = world.add(member().at(public(1)).relay());
+    let behind = [3, 4].map(|n| {
+        let site = world.site(Site::INTERNET, NatSpec::symmetric(public(n).ip()));
+        world.add(member().behind(site, SocketAddr::from(([10, 0, 0, 2], 7000))).knows(public(1)))
+    });
+    let [a, b] = behind;
+    assert!(world.talks_within(a, b, 10 * SECOND).is_some());
+    world.crash(relay);
+    world.run_for(240 * SECOND);
+    world.start(relay, true);
+    assert!(world.run_until(60 * SECOND, |world| world.direct(a, relay) && world.direct(b, relay)));
+    let took = world.talks_within(a, b, 400 * SECOND);
+    assert!(took.is_some_and(|took| took < 15 * SECOND), "{took:?} after both had the relay again");
+}
