@@ -8,12 +8,10 @@
 //! The block functions come from the crates; `Keys::crypt` and `Hmac::mac` are all the work there is,
 //! so several packets side by side, or another suite, would begin there.
 
-use aes::Aes256Enc;
-use ctr::CtrCore;
+use ctr::cipher::KeyInit;
 use ctr::cipher::array::Array;
 use ctr::cipher::typenum::U64;
-use ctr::cipher::{InnerIvInit, KeyInit, StreamCipherCore};
-use ctr::flavors::Ctr32BE;
+use peervpn_keystream::{self as keystream, Aes256Enc, BLOCK};
 use sha2::block_api::compress256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -27,7 +25,6 @@ pub const AES256_CTR_HMAC_SHA256: u8 = 1;
 
 /// What stands in front of the encrypted part: the header; the kind behind it is encrypted.
 const HEADER: usize = SEAL_FRONT - 1;
-const BLOCK: usize = 16;
 const HASH_BLOCK: usize = 64;
 /// SHA-256 before its first block (FIPS 180-4, 5.3.3).
 const START: [u32; 8] =
@@ -121,10 +118,8 @@ impl Keys {
         let mut first = [0; BLOCK];
         first[..4].copy_from_slice(&self.salt);
         first[4..12].copy_from_slice(&counter.to_be_bytes());
-        let mut stream = CtrCore::<_, Ctr32BE>::inner_iv_init(&self.cipher, (&first).into());
-        let needed = (packet.len() - HEADER - SEAL_BACK).div_ceil(BLOCK);
-        let (blocks, _) = Array::slice_as_chunks_mut(&mut packet[HEADER..]);
-        stream.apply_keystream_blocks(&mut blocks[..needed]);
+        let needed = (packet.len() - HEADER - SEAL_BACK).next_multiple_of(BLOCK);
+        keystream::apply(&self.cipher, &first, &mut packet[HEADER..][..needed]);
     }
 }
 
@@ -255,9 +250,8 @@ mod tests {
                           2b0930daa23de94ce87017ba2d84988d dfc9c58db67aada613c2dd08457941a6");
         let aes = Aes256Enc::new_from_slice(&key).unwrap();
         let first: [u8; BLOCK] = hex("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff").try_into().unwrap();
-        let mut stream = CtrCore::<_, Ctr32BE>::inner_iv_init(&aes, (&first).into());
         let mut bytes = plain;
-        stream.apply_keystream_blocks(Array::slice_as_chunks_mut(&mut bytes).0);
+        keystream::apply(&aes, &first, &mut bytes);
         assert_eq!(bytes, cipher);
     }
 

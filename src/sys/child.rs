@@ -69,7 +69,8 @@ pub(super) fn wait_for_end(limit: Duration) {
     // SAFETY: a zeroed time is valid; set and time live through the call, which is asked for no details.
     unsafe {
         let mut time: libc::timespec = core::mem::zeroed();
-        time.tv_sec = libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX);
+        // Its width is the machine's: 32 or 64 bits.
+        time.tv_sec = limit.as_secs().try_into().unwrap_or(i32::MAX.into());
         time.tv_nsec = libc::c_long::from(i32::try_from(limit.subsec_nanos()).unwrap_or(0)) as _;
         libc::sigtimedwait(&raw const set, core::ptr::null_mut(), &raw const time);
     }
