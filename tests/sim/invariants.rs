@@ -26,6 +26,8 @@ pub struct Invariants {
     hellos: BTreeMap<(u8, [u8; 32]), u64>,
     thirds: BTreeMap<(Life, SocketAddr, [u8; 4]), u64>,
     counters: BTreeMap<(Life, u8, [u8; 10]), u64>,
+    /// Who put a packet into a relay's envelope first. The packet goes by the bytes that the hop MAC protects.
+    wrapped_by: BTreeMap<[u8; 32], Id>,
     /// Endpoints that no node has, with the bytes that each node got from there less those it sent there.
     strangers: BTreeSet<SocketAddr>,
     credit: BTreeMap<(Id, SocketAddr), usize>,
@@ -81,8 +83,10 @@ impl Invariants {
                 let name = bytes[2..12].try_into().expect("10 bytes");
                 let first = *self.counters.entry((life, kind, name)).or_insert(seen);
                 assert_eq!(first, seen, "{node}: index and counter used twice in type {kind}: {name:?}");
-                if kind == 5 {
-                    self.never_sealed_twice(life, to, &bytes[RELAY_FRONT..]);
+                // Whoever carries it for others has not sealed it, and cannot tell that the network changed it.
+                let inner = if kind == 5 { &bytes[RELAY_FRONT..] } else { return };
+                if *self.wrapped_by.entry(front(inner)).or_insert(node) == node {
+                    self.never_sealed_twice(life, to, inner);
                 }
             }
             _ => panic!("{node} sends a datagram of no known type: {:?}", bytes.first()),
@@ -142,6 +146,10 @@ pub fn digest(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()
+}
+
+fn front(packet: &[u8]) -> [u8; 32] {
+    std::array::from_fn(|at| packet.get(at).copied().unwrap_or(0))
 }
 
 #[cfg(test)]
