@@ -165,7 +165,7 @@ SCRIPT
 
 cross_target_dir() { echo "${CARGO_TARGET_DIR:-$ROOT/target}"; }
 
-cross_binary() { echo "$(cross_target_dir)/$TRIPLE/release/peervpn"; }
+cross_binary() { echo "$(cross_target_dir)/$TRIPLE/openwrt/peervpn"; }
 
 # In a process of its own: what is exported is for this cargo alone.
 cross_cargo() (
