@@ -271,3 +271,25 @@ fn whoever_calls_through_the_relay_first_the_way_becomes_direct() {
         assert!(world.run_until(secs(15), |world| world.direct(a, b)), "seed {seed}");
     }
 }
+
+#[test]
+fn two_behind_symmetric_nats_stay_in_touch_whatever_chance_does() {
+    // Each hears the other from an address where it cannot answer: the relayed way must outlast every try at a direct one.
+    use Dependence::{AddressAndPort, Endpoint};
+    for seed in 0..100 {
+        let mut world = World::new(seed);
+        world.add(member().at(public(1)).relay());
+        let nat = |n| NatSpec {
+            mapping: AddressAndPort,
+            filtering: Endpoint,
+            preserve_ports: false,
+            ..NatSpec::home(external(n))
+        };
+        let spec = member().knows(public(1));
+        let (a, _) = behind(&mut world, nat(1), spec.clone());
+        let (b, _) = behind(&mut world, nat(2), spec);
+        assert!(world.talks_within(a, b, secs(THROUGH)).is_some(), "seed {seed}");
+        world.run_for(minutes(1));
+        assert!(world.ping(a, b, ms(200)).is_some(), "seed {seed}");
+    }
+}
