@@ -943,3 +943,37 @@ fn a_relay_that_comes_back_is_used_at_once() {
     let took = world.talks_within(a, b, 400 * SECOND);
     assert!(took.is_some_and(|took| took < 15 * SECOND), "{took:?} after both had the relay again");
 }
+
+/// Two nodes that hear of each other from two others, each at two addresses, so that no handshake message proves where its
+/// sender is: how long until each reaches the other, and how often it was lost after that.
+fn acquaint(seed: u64, loss: f64) -> (Duration, usize) {
+    let v6 = |n: u16| -> SocketAddr { format!("[2001:db8::{n}]:7000").parse().expect("sound") };
+    let mut world = sim::World::new(seed);
+    let hubs = [world.add(member().at(public(1))), world.add(member().at(v6(1)))];
+    let both = |n: u8| member().at(public(n)).at(v6(n.into())).knows(public(1)).knows(v6(1));
+    let a = world.add(both(3));
+    world.run_for(10 * SECOND);
+    let b = world.add(both(4));
+    world.both(a, b, |link| link.loss = loss);
+    assert!(world.run_until(SECOND, |world| hubs.iter().all(|&hub| world.direct(b, hub))));
+    let start = world.now();
+    assert!(world.run_until(120 * SECOND, |world| world.direct(a, b)), "seed {seed}");
+    let took = world.now() - start;
+    world.run_for(60 * SECOND);
+    let lost = |node| world.events(node).iter().filter(|(_, e)| matches!(e, Event::PeerDown { .. })).count();
+    (took, lost(a) + lost(b))
+}
+
+#[test]
+fn two_who_have_two_addresses_each_meet_at_once() {
+    // 0,14 s are three and a half round trips. What follows the third message must not overtake it.
+    let slowest = (0..20).map(|seed| acquaint(seed, 0.0).0).max();
+    assert!(slowest < Some(Duration::from_millis(500)), "{slowest:?}");
+}
+
+#[test]
+fn two_who_have_two_addresses_each_stay_together_when_a_third_message_is_lost() {
+    // Two handshakes cross, and the third message of the one that counts is lost: it has to come again.
+    let lost: usize = (0..100).map(|seed| acquaint(seed, 0.1).1).sum();
+    assert_eq!(lost, 0, "times in a minute that a peer was given up, at a loss of 10 %");
+}
