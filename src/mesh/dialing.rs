@@ -87,7 +87,7 @@ impl Mesh {
             member.dial.stop(&mut |index| indexes.withdraw(index));
         } else if try_due {
             self.dial_outside(now, key, out)?;
-        } else if relay_due {
+        } else if relay_due && !works {
             self.seek_relay(now, key, out);
         }
         Ok(())

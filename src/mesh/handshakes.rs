@@ -152,7 +152,7 @@ impl Mesh {
         // The initiator has not heard our confirmation: it repeats itself, and so do we.
         if let Ok(key) = self.indexes.peer(index) {
             self.post_empty(now, key, Kind::Keepalive, out);
-            return Ok(());
+            return Err(Discard::Replayed);
         }
         self.expire_answers(now);
         let answer = self.answers.find(index).ok_or(Discard::UnknownIndex)?;

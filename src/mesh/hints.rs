@@ -23,6 +23,10 @@ impl Hints {
     /// Takes leave to send one datagram to `to`, if there is any.
     pub fn take(&mut self, now: Instant, to: IpAddr) -> bool {
         let place = network_of(to);
+        // Who gets nothing anyhow pushes no place out of the table.
+        if !self.all.has(now) {
+            return false;
+        }
         if self.places.get(&place).is_none() {
             self.places.insert(place, Bucket::new(PLACE_BURST, PLACE_EVERY, now));
         }
@@ -64,6 +68,17 @@ mod tests {
         assert_eq!(others + one, HINTS_BURST as usize);
         assert!(hints.ready_at() > now);
         assert!(hints.take(now + PLACE_EVERY, place(1)));
+    }
+
+    #[test]
+    fn what_may_not_go_pushes_no_place_out() {
+        let now = Instant::ZERO;
+        let mut hints = Hints::new(now, 1);
+        let place = |n: u16| IpAddr::from([192, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
+        assert_eq!((0..100).filter(|_| hints.take(now, place(0))).count(), PLACE_BURST as usize);
+        (1..2000).for_each(|n| drop(hints.take(now, place(n))));
+        let soon = now + PLACE_EVERY / 2;
+        assert!(!hints.take(soon, place(0)) && hints.take(soon, place(1)));
     }
 
     #[test]

@@ -428,6 +428,7 @@ impl Mesh {
         member.dial.stop(&mut |index| indexes.withdraw(index));
         member.dial.start(now + self.random.jitter(FIRST_PAUSE) + NEWS_DELAY);
         member.known_since = now;
+        member.news.restart();
         if core::mem::take(&mut member.told_up) {
             out.tell(Event::PeerDown { peer: member.peer.short(), why });
         }
