@@ -426,7 +426,7 @@ fn the_times_are_those_of_the_program() {
 #[test]
 fn the_limits_are_those_of_the_program() {
     let sizes = values!(FRAME_MAX CONTROL_MAX DATAGRAM_MAX PEERS ENDPOINTS_PER_PEER ANSWERS CIRCUITS_PER_PEER CIRCUITS
-        HELLOS_REMEMBERED INDEXES_OURS PSK_MIN NEWS_ENTRIES)
+        HELLOS_REMEMBERED INDEXES_OURS INDEXES_RESTING PSK_MIN NEWS_ENTRIES)
     .map(|(name, value)| (name.to_owned(), value.to_string()));
     let rates = values!(HINTS_PER_SECOND HINTS_BURST PLACE_BURST NEWS_BURST CIRCUIT_PACKETS)
         .map(|(name, value)| (name.to_owned(), value.to_string()));

@@ -141,6 +141,9 @@ pub const PLACE_EVERY: Duration = Duration::from_secs(10);
 pub const PLACE_BURST: u32 = 6;
 /// Addresses whose share is remembered.
 pub const PLACES: usize = 512;
+/// Indexes that rest at most; when more would, the oldest are given free before their time.
+pub const INDEXES_RESTING: usize = 1024;
+const _: () = assert!(3 * PEERS + INDEXES_RESTING + INDEXES_OURS + ANSWERS < INDEXES);
 /// Indexes that handshakes of others leave to ours and to new keys of sessions.
 pub const INDEXES_OURS: usize = 3 * PEERS;
 /// The longest pause between two tries while an older session lives.

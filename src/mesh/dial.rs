@@ -1,9 +1,10 @@
 //! The handshakes that we begin with one target: when to try, and the last two tries, since an answer may be late.
 
 use crate::base::ids::SessionIndex;
-use crate::base::limits::FIRST_PAUSE;
+use crate::base::limits::{FIRST_PAUSE, NEWS_EVERY};
 use crate::base::time::{Backoff, Duration, Instant, earliest};
 use crate::peer::handshake::{AwaitM2, hello1_ephemeral};
+use crate::peer::path::Path;
 
 /// One try: its stored first message and when it first went out.
 pub struct Try {
@@ -11,8 +12,22 @@ pub struct Try {
     pub state: AwaitM2,
     /// When its first message went out.
     pub began: Instant,
-    /// To how many places its first message went.
-    pub places: u8,
+    places: Sent,
+}
+
+/// Where a first message went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Nowhere,
+    To(Path),
+    Several,
+}
+
+impl Try {
+    /// Whether its first message went to `place` and nowhere else: whoever answers from there is there.
+    pub fn went_only_to(&self, place: Path) -> bool {
+        self.places == Sent::To(place)
+    }
 }
 
 /// Our handshakes with one target.
@@ -22,6 +37,7 @@ pub struct Dial {
     next: Option<Instant>,
     relay_at: Option<Instant>,
     backoff: Backoff,
+    hurried: Option<Instant>,
 }
 
 impl Dial {
@@ -33,6 +49,7 @@ impl Dial {
             next: None,
             relay_at: None,
             backoff: Backoff::new(FIRST_PAUSE, longest),
+            hurried: None,
         }
     }
 
@@ -42,9 +59,13 @@ impl Dial {
         self.next = Some(at);
     }
 
-    /// Tries at `at` unless a try is due earlier; the pauses go on growing.
+    /// Tries at `at` unless a try is due earlier; the pauses go on growing. At most once in [`NEWS_EVERY`], whatever
+    /// others say.
     pub fn hurry(&mut self, at: Instant) {
-        self.next = earliest(self.next, Some(at));
+        if self.hurried.is_none_or(|before| before + NEWS_EVERY <= at) {
+            self.hurried = Some(at);
+            self.next = earliest(self.next, Some(at));
+        }
     }
 
     /// Whether it is trying.
@@ -87,7 +108,7 @@ impl Dial {
     /// Takes in a new try; the index of the one that falls out is returned.
     pub fn add(&mut self, now: Instant, state: AwaitM2) -> Option<SessionIndex> {
         let fallen = self.before.take();
-        self.before = self.latest.replace(Try { state, began: now, places: 0 });
+        self.before = self.latest.replace(Try { state, began: now, places: Sent::Nowhere });
         fallen.map(|old| old.state.index())
     }
 
@@ -96,10 +117,14 @@ impl Dial {
         self.latest.as_ref()
     }
 
-    /// Notes that the latest try's first message went to another place.
-    pub fn sent(&mut self) {
+    /// Notes that the latest try's first message went to `place`.
+    pub fn sent(&mut self, place: Path) {
         if let Some(latest) = self.latest.as_mut() {
-            latest.places = latest.places.saturating_add(1);
+            latest.places = match latest.places {
+                Sent::Nowhere => Sent::To(place),
+                Sent::To(before) if before == place => Sent::To(place),
+                _ => Sent::Several,
+            };
         }
     }
 

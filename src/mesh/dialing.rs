@@ -119,7 +119,7 @@ impl Mesh {
         if let Some(fallen) = member.dial.add(now, state) {
             self.indexes.withdraw(fallen);
         }
-        direct.iter().flatten().for_each(|_| member.dial.sent());
+        direct.iter().flatten().for_each(|address| member.dial.sent(Path::Direct(*address)));
         if by_relay && direct[0].is_some() {
             member.dial.set_relay_at(Some(now + RELAY_HEADSTART));
         }

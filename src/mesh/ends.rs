@@ -175,7 +175,7 @@ impl Mesh {
         if !member.peer.is_up() {
             if let Some(latest) = member.dial.latest() {
                 let message = *latest.state.message();
-                member.dial.sent();
+                member.dial.sent(path);
                 self.send_bytes(now, path, &message, out);
             }
         } else if member.peer.is_lost() {

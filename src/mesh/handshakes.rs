@@ -4,7 +4,7 @@
 
 use crate::base::discard::Discard;
 use crate::base::event::Event;
-use crate::base::ids::{PeerKey, SessionIndex};
+use crate::base::ids::{HostId, PeerKey, SessionIndex};
 use crate::base::limits::{ANSWER_LIFE, INDEXES_OURS, REKEY_JITTER};
 use crate::base::outbox::Outbox;
 use crate::base::time::Instant;
@@ -124,9 +124,10 @@ impl Mesh {
         let began = tried.began;
         // Of several places that the first message went to, any can answer in the name of another; but those of an initial
         // peer are ours to trust, and a relay is a peer and has proved where it is.
-        let proved = tried.places == 1
-            || matches!(target, Target::Host(_))
-            || !matches!(origin, Origin::Outside(Path::Direct(_)));
+        let proved = match (target, origin) {
+            (Target::Peer(_), Origin::Outside(place @ Path::Direct(_))) => tried.went_only_to(place),
+            _ => true,
+        };
         let (established, message3) = tried.state.handle(&self.credentials, message)?;
         let by = match origin {
             Origin::Outside(path) => Some(path),
@@ -205,13 +206,15 @@ impl Mesh {
         out: &mut Outbox,
     ) -> Result<PeerKey, Discard> {
         let index = done.established.local;
+        // Before anybody has to make room, and takes along what belongs to a session now.
+        let host = self.take_try(index);
         let known = self.know(now, done.established.peer).and_then(|key| match done.origin {
             // A member cannot bring another in through its own session.
             Origin::Inside(from) if from != key => Err(Discard::Refused),
             _ => Ok(key),
         });
         let key = known.inspect_err(|_| self.indexes.release(now, index))?;
-        self.stop_dialing(key, index);
+        self.stop_dialing(key, host);
         self.indexes.assign(index, Owner::Session(key));
         let jitter = self.random.jitter(REKEY_JITTER);
         let Established { keys, local, remote, capabilities, .. } = done.established;
@@ -242,23 +245,27 @@ impl Mesh {
         Ok(key)
     }
 
-    /// No more tries towards a node that has a session now, which `session` is the index of. The try that made it may have been
-    /// meant for another.
-    fn stop_dialing(&mut self, key: PeerKey, session: SessionIndex) {
+    /// The try of that index has become a session, and is a try no more. It may have been meant for another than it met.
+    /// Returns the initial peer that it was meant for.
+    fn take_try(&mut self, index: SessionIndex) -> Option<HostId> {
+        for (_, member) in self.peers.iter_mut() {
+            member.dial.give_up(index);
+        }
+        let (host, entry) = self.hosts.iter_mut().find(|(_, entry)| entry.dial.find(index).is_some())?;
+        entry.dial.give_up(index);
+        Some(host)
+    }
+
+    /// No more tries towards a node that has a session now, and was found at `host`.
+    fn stop_dialing(&mut self, key: PeerKey, host: Option<HostId>) {
         let indexes = &mut self.indexes;
         let freed = &mut |index| indexes.withdraw(index);
-        for (other, member) in self.peers.iter_mut() {
-            member.dial.give_up(session);
-            if other == key {
-                member.dial.stop(freed);
-            }
+        if let Some(member) = self.peers.get_mut(key) {
+            member.dial.stop(freed);
         }
-        for (_, entry) in self.hosts.iter_mut() {
-            if entry.dial.find(session).is_some() {
-                entry.peer = Some(key);
-                entry.dial.give_up(session);
-                entry.dial.stop(freed);
-            }
+        if let Some(entry) = host.and_then(|host| self.hosts.get_mut(host)) {
+            entry.peer = Some(key);
+            entry.dial.stop(freed);
         }
     }
 

@@ -76,7 +76,7 @@ mod tests {
         let mut hints = Hints::new(now, 1);
         let place = |n: u16| IpAddr::from([192, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
         assert_eq!((0..100).filter(|_| hints.take(now, place(0))).count(), PLACE_BURST as usize);
-        (1..2000).for_each(|n| drop(hints.take(now, place(n))));
+        (1..2000).for_each(|n| _ = hints.take(now, place(n)));
         let soon = now + PLACE_EVERY / 2;
         assert!(!hints.take(soon, place(0)) && hints.take(soon, place(1)));
     }

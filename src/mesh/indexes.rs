@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crate::base::discard::Discard;
 use crate::base::ids::{HostId, PeerKey, SessionIndex};
-use crate::base::limits::{INDEX_REST, INDEXES};
+use crate::base::limits::{INDEX_REST, INDEXES, INDEXES_RESTING};
 use crate::base::table::Table;
 use crate::base::time::Instant;
 use crate::crypto::random::Random;
@@ -95,6 +95,12 @@ impl Indexes {
         {
             *owner = Owner::Resting;
             self.resting.push_back((now + INDEX_REST, index));
+            // S12: a member that makes session after session does not use up what others need.
+            if self.resting.len() > INDEXES_RESTING
+                && let Some((_, oldest)) = self.resting.pop_front()
+            {
+                self.owners.remove(&oldest);
+            }
         }
     }
 

@@ -425,6 +425,7 @@ impl Mesh {
         let indexes = &mut self.indexes;
         let Some(member) = self.peers.get_mut(key) else { return };
         member.peer.shut(&mut |index| indexes.release(now, index));
+        member.news.restart();
         member.dial.stop(&mut |index| indexes.withdraw(index));
         member.dial.start(now + self.random.jitter(FIRST_PAUSE) + NEWS_DELAY);
         member.known_since = now;

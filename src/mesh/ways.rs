@@ -63,10 +63,11 @@ impl Mesh {
     }
 
     pub(super) fn ask(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
-        let nonce = self.random.bytes();
+        let secret = self.random.bytes();
         let Some(member) = self.peers.get_mut(key) else { return };
         let Some(path) = member.peer.path() else { return };
-        member.peer.ask(now, nonce);
+        member.peer.ask(now, secret);
+        let Some(nonce) = member.peer.nonce_for(path) else { return };
         if let Err(why) = self.post_nonce(now, key, path, Kind::Challenge, &nonce, out) {
             out.count(why);
         }
@@ -92,12 +93,12 @@ impl Mesh {
 
     /// Challenges a peer that is reached through a relay, or not at all, at the addresses where it may be.
     pub(super) fn try_direct(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
-        let nonce = self.random.bytes();
+        let secret = self.random.bytes();
         let Some(member) = self.peers.get_mut(key) else { return };
         let endpoints = *member.peer.endpoints();
         let lost_path = member.peer.path().filter(|_| member.peer.is_lost());
         let is_lost = member.peer.is_lost();
-        member.peer.ask(now, nonce);
+        member.peer.ask(now, secret);
         for path in lost_path.into_iter().chain(endpoints.iter().map(Path::Direct)) {
             if let Path::Direct(address) = path
                 && !endpoints.proved.has(address)
@@ -105,6 +106,8 @@ impl Mesh {
             {
                 continue;
             }
+            let nonce = self.peers.get(key).and_then(|member| member.peer.nonce_for(path));
+            let Some(nonce) = nonce else { return };
             if let Err(why) = self.post_nonce(now, key, path, Kind::Challenge, &nonce, out) {
                 out.count(why);
             }

@@ -268,12 +268,14 @@ mod tests {
         let (mut peer, _) = up(true);
         peer.add_endpoint(at(0), address(2));
         let dead = lose(&mut peer, 1000);
-        peer.ask(at(dead), [7; 8]);
-        peer.answered(at(dead + 20), direct(3), &[7; 8]);
+        peer.ask(at(dead), [7; 32]);
+        let nonce = |peer: &Peer, n| peer.nonce_for(direct(n)).unwrap();
+        let (there, elsewhere) = (nonce(&peer, 2), nonce(&peer, 3));
+        peer.answered(at(dead + 20), direct(3), &elsewhere);
         assert!(peer.is_lost(), "nobody was asked there");
-        peer.answered(at(dead + 20), direct(2), &[8; 8]);
-        assert!(peer.is_lost(), "that was not the question");
-        peer.answered(at(dead + 30), direct(2), &[7; 8]);
+        peer.answered(at(dead + 20), direct(2), &elsewhere);
+        assert!(peer.is_lost(), "S19: that was not what was asked there");
+        peer.answered(at(dead + 30), direct(2), &there);
         assert_eq!((peer.path(), peer.is_lost()), (Some(direct(2)), false));
         assert_eq!(peer.rtt(), Some(Duration::from_millis(30)));
         assert_eq!(actions(&mut peer, dead + 30), [Action::Moved(direct(2))]);
@@ -475,8 +477,8 @@ mod tests {
                         _ = peer.open(time, theirs.remote(), path, &mut packet, &mut |_| {});
                     }
                     5 => {
-                        nonce = random.bytes();
-                        peer.ask(time, nonce);
+                        peer.ask(time, random.bytes());
+                        nonce = peer.nonce_for(path).unwrap();
                     }
                     6 => peer.answered(time, path, &nonce),
                     7 => peer.network_changed(time),

@@ -18,9 +18,11 @@ use crate::base::ids::{CircuitId, NodeId, SessionIndex, ShortId};
 use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, PROBE_AFTER, UPGRADE_MAX};
 use crate::base::packet::Packet;
 use crate::base::time::{Backoff, Duration, Instant};
+use crate::crypto::schedule::hmac_sha256;
 use crate::peer::path::{Candidate, Liveness, Nonce, Path, Places};
 use crate::peer::session::Traffic;
 use crate::peer::sessions::{Link, Sessions};
+use crate::wire::cursor::Writer;
 use crate::wire::envelope::Kind;
 use crate::wire::hello::{Capabilities, HELLO3};
 
@@ -46,8 +48,25 @@ pub struct Hello3ToRepeat {
 
 /// A question sent to the peer, and to whom it may answer from.
 struct Question {
-    nonce: Nonce,
+    secret: [u8; 32],
     asked: Instant,
+}
+
+impl Question {
+    /// The number for one place: who was asked elsewhere cannot tell it (S19).
+    fn nonce(&self, place: Path) -> Nonce {
+        let mut bytes = [0; 19];
+        let mut writer = Writer::new(&mut bytes);
+        // Both forms fit; what is left stays zero.
+        _ = match place {
+            Path::Direct(address) => writer.address(address),
+            Path::Via { circuit, .. } => writer.u32(circuit.0),
+        };
+        let mac = hmac_sha256(&self.secret, &[&bytes]);
+        let mut nonce = Nonce::default();
+        nonce.copy_from_slice(&mac[..size_of::<Nonce>()]);
+        nonce
+    }
 }
 
 /// One remote node.
@@ -228,6 +247,7 @@ impl Peer {
             self.take_path(now, path);
         } else if self.path.is_none() {
             // Until a challenge proves where it is; if none does, it is given up like any other without a path.
+            self.lost_since = None;
             self.lose_path(now);
         }
         self.attention = true;
@@ -409,9 +429,14 @@ impl Peer {
         self.attention = true;
     }
 
-    /// A number for a question to the peer by the path in use, or to its addresses.
-    pub fn ask(&mut self, now: Instant, nonce: Nonce) {
-        self.question = Some(Question { nonce, asked: now });
+    /// Begins a question to the peer, by the path in use or at its addresses; `secret` makes its numbers.
+    pub fn ask(&mut self, now: Instant, secret: [u8; 32]) {
+        self.question = Some(Question { secret, asked: now });
+    }
+
+    /// The number to put to `place` in the question that was begun last.
+    pub fn nonce_for(&self, place: Path) -> Option<Nonce> {
+        self.question.as_ref().map(|question| question.nonce(place))
     }
 
     /// Notes that a challenge that came by `from` was answered there.
@@ -430,7 +455,7 @@ impl Peer {
 
     /// The peer answered a challenge from `from`, which may prove a better path than the one in use.
     pub fn answered(&mut self, now: Instant, from: Path, nonce: &Nonce) {
-        let question = self.question.as_ref().filter(|question| question.nonce == *nonce);
+        let question = self.question.as_ref().filter(|question| question.nonce(from) == *nonce);
         let rtt = question.map(|question| now.since(question.asked));
         if self.path == Some(from) {
             self.rtt = rtt.or(self.rtt);
