@@ -137,8 +137,10 @@ impl Mesh {
         let done = Done { established, role: Role::Initiator, origin, proved, began, hello3: Some(hello3) };
         // What goes to an unproved address counts against what came from there.
         let length = message.len() - if proved { 0 } else { HELLO3 };
-        self.admit(now, done, length, out)?;
+        let key = self.admit(now, done, length, out)?;
+        // First the message that lets the peer open what follows.
         self.reply(now, origin, &message3, out);
+        self.tend(now, key, out);
         Ok(())
     }
 
@@ -163,6 +165,7 @@ impl Mesh {
         let proved = sent_to == Some(origin) || matches!(origin, Origin::Outside(Path::Via { .. }));
         let done = Done { established, role: Role::Responder, origin, proved, began: arrived, hello3: None };
         let key = self.admit(now, done, message.len(), out)?;
+        self.tend(now, key, out);
         self.post_empty(now, key, Kind::Keepalive, out);
         Ok(())
     }
@@ -241,7 +244,6 @@ impl Mesh {
             Origin::Inside(_) if was_up => out.tell(Event::Rekeyed { peer: member.peer.short() }),
             Origin::Inside(_) => {}
         }
-        self.tend(now, key, out);
         Ok(key)
     }
 

@@ -388,6 +388,11 @@ impl Peer {
         if self.path != Some(path) {
             self.rtt = None;
         }
+        // The third message may go again now, to where the peer is.
+        if let Some(confirm) = self.confirm.as_mut().filter(|confirm| confirm.by.is_some()) {
+            confirm.by = Some(path);
+            confirm.next = confirm.next.min(now + CONFIRM_EVERY);
+        }
         self.path = Some(path);
         self.path_heard = now;
         self.live.renewed();
