@@ -27,12 +27,14 @@ ZIG_VERSION=0.15.2
 #   TRIPLE, ZIG_TARGET, ZIG_CPU   the machine, as rustc and zig call it
 #   QEMU                          the emulator and its CPU
 #   MACHINE                       what readelf calls it
-#   FLAGS                         what this machine needs more of rustc
+#   FLAGS, SMALL, PANIC           what this machine needs more of rustc: for all, for the release but for what is
+#                                 hot, and when it panics
 arch_open() {
     # Routers of 32 bits have little room, for the program and for where it could be moved to: it lies still,
-    # which saves an eighth, and what is marked for inlining is inlined only if it is tiny. The others get an
-    # address that changes with each start.
-    FLAGS='-Crelocation-model=static -Cllvm-args=-inlinehint-threshold=15'
+    # which saves an eighth. The others get an address that changes with each start.
+    FLAGS='-Crelocation-model=static' PANIC=abort
+    # Inlined is only what is tiny; the packages in HOT are exempt.
+    SMALL='"-Cllvm-args=-inlinehint-threshold=15","-Cllvm-args=-inline-threshold=15"'
     case $1 in
     aarch64_*)
         TRIPLE=aarch64-unknown-linux-musl ZIG_TARGET=aarch64-linux-musl ZIG_CPU=generic
@@ -63,9 +65,23 @@ arch_open() {
             "There are: ${ARCHES[*]}, and others of their families; see ci/lib/cross.sh."
         ;;
     esac
-    # LLVM writes a table for debuggers there that no stripping takes away; it is a tenth of the file.
-    [[ $TRIPLE != mips* ]] || FLAGS+=" -Clink-arg=-Wl,-T,$ROOT/ci/lib/mips.ld"
+    [[ $TRIPLE != mips* ]] || make_room
 }
+
+# MIPS has the longest code and the smallest flashes.
+make_room() {
+    # LLVM writes a table for debuggers that no stripping takes away; it is a tenth of the file.
+    FLAGS+=" -Clink-arg=-Wl,-T,$ROOT/ci/lib/mips.ld"
+    # Fewer empty delay slots; no addresses kept on the stack that are one instruction to make.
+    SMALL+=',"-Cllvm-args=-disable-mips-df-forward-search=false","-Cllvm-args=-disable-mips-df-succbb-search=false"'
+    SMALL+=',"-Cllvm-args=-disable-machine-licm"'
+    # A panic ends the program as everywhere, but says nothing: the texts and places are 7 % of the binary. What
+    # goes wrong can be asked of any other build.
+    PANIC=immediate-abort
+}
+
+# The cipher and the hash, as in the profiles of Cargo.toml, and whose generics they are made of.
+HOT=(aes sha2 peervpn-keystream ctr cipher)
 
 # ---- tools ----
 
@@ -169,7 +185,7 @@ cross_binary() { echo "$(cross_target_dir)/$TRIPLE/openwrt/peervpn"; }
 
 # In a process of its own: what is exported is for this cargo alone.
 cross_cargo() (
-    local command=$1 variable home source flags
+    local command=$1 variable home source flags package
     shift
     variable=CARGO_TARGET_$(printf %s "$TRIPLE" | tr a-z- A-Z_)
     home=${CARGO_HOME:-$HOME/.cargo}
@@ -183,6 +199,12 @@ cross_cargo() (
     export RUSTC=$CROSS_RUSTC RUSTC_BOOTSTRAP=1 SOURCE_DATE_EPOCH=0
     # A developer's own flags are not part of the recipe.
     unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
+    [[ $STD != build || $PANIC == abort ]] ||
+        set -- -Zpanic-immediate-abort --config "profile.release.panic=\"$PANIC\"" "$@"
+    set -- -Zprofile-rustflags --config "profile.release.rustflags=[$SMALL]" "$@"
+    for package in "${HOT[@]}"; do
+        set -- --config "profile.release.package.$package.rustflags=[]" "$@"
+    done
     [[ $STD != build ]] || set -- -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size "$@"
     cd "$ROOT" || exit
     "$CROSS_CARGO" "$command" --locked --target "$TRIPLE" "$@" </dev/null
