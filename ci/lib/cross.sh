@@ -200,10 +200,10 @@ cross_cargo() (
     # A developer's own flags are not part of the recipe.
     unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
     [[ $STD != build || $PANIC == abort ]] ||
-        set -- -Zpanic-immediate-abort --config "profile.release.panic=\"$PANIC\"" "$@"
-    set -- -Zprofile-rustflags --config "profile.release.rustflags=[$SMALL]" "$@"
+        set -- -Zpanic-immediate-abort --config "profile.openwrt.panic=\"$PANIC\"" "$@"
+    set -- -Zprofile-rustflags --config "profile.openwrt.rustflags=[$SMALL]" "$@"
     for package in "${HOT[@]}"; do
-        set -- --config "profile.release.package.$package.rustflags=[]" "$@"
+        set -- --config "profile.openwrt.package.$package.rustflags=[]" "$@"
     done
     [[ $STD != build ]] || set -- -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size "$@"
     cd "$ROOT" || exit
