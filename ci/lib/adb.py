@@ -12,6 +12,8 @@ import re
 import struct
 import zlib
 
+import squeeze
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\Z")
 VERSION = re.compile(r"\d+(\.\d+)*[a-z]?(_(alpha|beta|pre|rc|cvs|svn|git|hg|p)\d*)*(~[0-9a-f]+)?-r\d+\Z")
 
@@ -148,8 +150,7 @@ def block(kind, payload):
 
 
 def pack(info, entries, scripts):
-    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return b"ADBd" + squeeze.compress(stream(info, entries, scripts)) + squeeze.flush()
+    return b"ADBd" + squeeze.deflate(stream(info, entries, scripts))
 
 
 # ---- reading back ----

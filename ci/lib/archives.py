@@ -6,6 +6,8 @@ import io
 import tarfile
 import zlib
 
+import squeeze
+
 STAMP = 0
 
 
@@ -15,16 +17,16 @@ class Broken(Exception):
 
 def ipk(entries, members, executable):
     """A gzipped tar (opkg takes nothing else) of three members in the order that opkg's own builder has."""
-    data = squeeze(tar(entries, "./"))
-    control = squeeze(tar(control_entries(members, executable), "./"))
+    data = squeeze.gzip(tar(entries, "./"))
+    control = squeeze.gzip(tar(control_entries(members, executable), "./"))
     outer = [("debian-binary", 0o644, b"2.0\n"), ("data.tar.gz", 0o644, data), ("control.tar.gz", 0o644, control)]
-    return squeeze(tar(outer, "./", folder=False))
+    return squeeze.gzip(tar(outer, "./", folder=False))
 
 
 def deb(entries, members, executable):
     """An ar archive (deb(5)): version, control, data, in this order."""
-    parts = [("debian-binary", b"2.0\n"), ("control.tar.gz", squeeze(tar(control_entries(members, executable), "./"))),
-             ("data.tar.gz", squeeze(tar(entries, "./")))]
+    parts = [("debian-binary", b"2.0\n"), ("control.tar.gz", squeeze.gzip(tar(control_entries(members, executable), "./"))),
+             ("data.tar.gz", squeeze.gzip(tar(entries, "./")))]
     out = b"!<arch>\n"
     for name, content in parts:
         out += f"{name:<16}{STAMP:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() + content
@@ -48,14 +50,6 @@ def tar(entries, prefix, folder=True):
             else:
                 one.size = len(content)
                 archive.addfile(one, io.BytesIO(content))
-    return out.getvalue()
-
-
-def squeeze(content):
-    """gzip without name and time."""
-    out = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=out, mtime=0) as file:
-        file.write(content)
     return out.getvalue()
 
 
