@@ -6,13 +6,15 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::net::SocketAddr;
 
 use mio::{Events, Interest, Poll, Token};
 
 use crate::base::discard::Discard;
 use crate::base::event::Event;
-use crate::base::limits::{NETWORK_SETTLES, PACKETS, PEERS};
+use crate::base::limits::{BATCH, NETWORK_SETTLES, PACKETS, PEERS};
 use crate::base::outbox::Outbox;
+use crate::base::packet::Packet;
 use crate::base::settings::LogLevel;
 use crate::base::time::{Duration, Instant, earliest};
 use crate::node::Node;
@@ -55,6 +57,9 @@ pub struct Daemon {
     story: Story,
     node: Node,
     out: Outbox,
+    /// The batch of frames, or of datagrams, that is being handed to the node.
+    frames: Vec<Packet>,
+    datagrams: Vec<(SocketAddr, Packet)>,
     devices: Devices,
     poll: Poll,
     ready: Ready,
@@ -86,6 +91,8 @@ impl Daemon {
             story,
             node,
             out: Outbox::new(PACKETS),
+            frames: Vec::with_capacity(BATCH),
+            datagrams: Vec::with_capacity(BATCH),
             devices,
             poll,
             ready: Ready::default(),
@@ -141,16 +148,16 @@ impl Daemon {
 
     fn take_frames(&mut self, now: Instant) -> io::Result<()> {
         let Some(tap) = self.devices.tap.as_mut().filter(|_| self.ready.take(TAP)) else { return Ok(()) };
-        let (node, udp, story, log) = (&mut self.node, &mut self.devices.udp, &mut self.story, &self.log);
         let too_long = tap.too_long();
-        let more = tap.read_batch(&mut self.out, &mut |out, frame| {
-            node.handle_frame(now, frame, out);
-            // A flood needs a packet for every peer.
-            if out.spare() < PEERS {
-                send(now, udp, out, story, log);
-            }
-        });
+        let more = tap.read_batch(&mut self.out, &mut self.frames);
         (too_long..tap.too_long()).for_each(|_| self.out.count(Discard::TooLong));
+        for frame in self.frames.drain(..) {
+            self.node.handle_frame(now, frame, &mut self.out);
+            // A flood needs a packet for every peer.
+            if self.out.spare() < PEERS {
+                send(now, &mut self.devices.udp, &mut self.out, &mut self.story, &self.log);
+            }
+        }
         match more {
             Ok(more) => self.ready.put(TAP, more),
             Err(error) if trouble(&error) == Trouble::Vanished => return Err(vanished(tap)),
@@ -164,13 +171,16 @@ impl Daemon {
             if !self.ready.take(token) {
                 continue;
             }
-            let (node, udp) = (&mut self.node, &mut self.devices.udp);
+            let udp = &mut self.devices.udp;
             let (too_long, from_inside) = (udp.too_long(), udp.from_inside());
-            let more = udp.receive_batch(family, now, &mut self.out, &mut |out, from, datagram| {
-                node.handle_datagram(now, from, datagram, out)
-            });
+            let more = udp.receive_batch(family, &mut self.out, &mut self.datagrams);
             (too_long..udp.too_long()).for_each(|_| self.out.count(Discard::TooLong));
             (from_inside..udp.from_inside()).for_each(|_| self.out.count(Discard::InsideTunnel));
+            for (at, (from, datagram)) in self.datagrams.drain(..).enumerate() {
+                if self.node.handle_datagram(now, from, datagram, &mut self.out) {
+                    udp.note_genuine(now, at);
+                }
+            }
             match more {
                 Ok(more) => self.ready.put(token, more),
                 Err(error) => self.log.warn(format_args!("cannot receive: {error}")),

@@ -81,21 +81,17 @@ impl Tap {
         self.too_long
     }
 
-    /// Hands up to [`BATCH`] frames to `take`. True while there may be more: an empty outbox leaves the rest in the
-    /// kernel until packets come home.
+    /// Puts up to [`BATCH`] frames behind those in `frames`, in the order in which they were sent. True while there may
+    /// be more: an empty outbox leaves the rest in the kernel until packets come home.
     ///
     /// # Errors
-    /// As [`Tap::read`]; what was read before is handed over already.
-    pub fn read_batch(
-        &mut self,
-        out: &mut Outbox,
-        take: &mut dyn FnMut(&mut Outbox, Packet),
-    ) -> io::Result<bool> {
+    /// As [`Tap::read`]; what was read before is in `frames`.
+    pub fn read_batch(&mut self, out: &mut Outbox, frames: &mut Vec<Packet>) -> io::Result<bool> {
         for _ in 0..BATCH {
             let Ok(mut packet) = out.blank() else { return Ok(true) };
             match self.read(&mut packet) {
                 Ok(true) if packet.is_empty() => out.recycle(packet),
-                Ok(true) => take(out, packet),
+                Ok(true) => frames.push(packet),
                 other => {
                     out.recycle(packet);
                     return other;
@@ -309,13 +305,15 @@ mod tests {
             send_from_host(link.index, &frame(60));
             let mut out = Outbox::new(PACKETS);
             let mut lengths = Vec::new();
-            let more = tap.read_batch(&mut out, &mut |out, packet| {
+            let mut frames = Vec::new();
+            let more = tap.read_batch(&mut out, &mut frames);
+            assert!(!more.unwrap(), "read to the end");
+            for packet in frames {
                 if packet.bytes()[12..14] == [0x88, 0xb5] {
                     lengths.push(packet.len());
                 }
                 out.recycle(packet);
-            });
-            assert!(!more.unwrap(), "read to the end");
+            }
             assert_eq!(lengths, [FRAME_MAX, 60]);
             assert_eq!(tap.too_long(), 2);
             assert!(out.is_whole());

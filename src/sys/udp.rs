@@ -72,6 +72,8 @@ pub struct Udp {
     inside: [u32; 2],
     from_inside: u64,
     too_long: u64,
+    /// Of each datagram of the last batch: who sent it, and our address that it came to.
+    came_to: Vec<(SocketAddr, Option<IpAddr>)>,
 }
 
 impl Udp {
@@ -101,6 +103,7 @@ impl Udp {
             inside: [0; 2],
             from_inside: 0,
             too_long: 0,
+            came_to: Vec::with_capacity(BATCH),
         };
         let mut refusal =
             io::Error::new(io::ErrorKind::InvalidInput, "cannot listen: IPv4 and IPv6 are both off");
@@ -160,19 +163,19 @@ impl Udp {
         self.sources.clear();
     }
 
-    /// Hands up to [`BATCH`] datagrams of one family to `take`, which answers whether one was genuine: only then is
-    /// the address that it came to remembered. True while there may be more: an empty outbox
-    /// leaves the rest in the kernel until packets come home.
+    /// Puts up to [`BATCH`] datagrams of one family, and who sent them, into the empty `datagrams`. True while there may
+    /// be more: an empty outbox leaves the rest in the kernel until packets come home.
     ///
     /// # Errors
-    /// What is not transient. What was received before is handed over already.
+    /// What is not transient. What was received before is in `datagrams`.
     pub fn receive_batch(
         &mut self,
         family: Family,
-        now: Instant,
         out: &mut Outbox,
-        take: &mut dyn FnMut(&mut Outbox, SocketAddr, Packet) -> bool,
+        datagrams: &mut Vec<(SocketAddr, Packet)>,
     ) -> io::Result<bool> {
+        debug_assert!(datagrams.is_empty());
+        self.came_to.clear();
         let Some(socket) = &self.sockets[family as usize] else { return Ok(false) };
         for _ in 0..BATCH {
             let Ok(mut packet) = out.blank() else { return Ok(true) };
@@ -183,11 +186,8 @@ impl Udp {
                     self.from_inside += 1;
                 }
                 Ok(Arrival::Datagram { from, to, .. }) => {
-                    if take(out, from, packet)
-                        && let Some(to) = to
-                    {
-                        self.sources.note(now, from, to);
-                    }
+                    datagrams.push((from, packet));
+                    self.came_to.push((from, to));
                     continue;
                 }
                 Ok(Arrival::TooLong) => self.too_long += 1,
@@ -203,6 +203,14 @@ impl Udp {
             out.recycle(packet);
         }
         Ok(true)
+    }
+
+    /// The datagram with the index `at` in the last batch was genuine: only then is the address that it came to
+    /// remembered.
+    pub fn note_genuine(&mut self, now: Instant, at: usize) {
+        if let Some(&(from, Some(to))) = self.came_to.get(at) {
+            self.sources.note(now, from, to);
+        }
     }
 
     /// Sends all that waits in `out`. What the kernel does not take is dropped and told to `lost`.
@@ -433,12 +441,16 @@ mod tests {
         let mut out = Outbox::new(PACKETS);
         let mut all = Vec::new();
         for family in Family::BOTH {
-            let mut take = |out: &mut Outbox, from, packet: Packet| {
-                all.push((from, packet.len()));
-                out.recycle(packet);
-                true
-            };
-            while udp.receive_batch(family, Instant::ZERO, &mut out, &mut take).unwrap() {}
+            let mut more = true;
+            while more {
+                let mut batch = Vec::new();
+                more = udp.receive_batch(family, &mut out, &mut batch).unwrap();
+                for (at, (from, packet)) in batch.into_iter().enumerate() {
+                    udp.note_genuine(Instant::ZERO, at);
+                    all.push((from, packet.len()));
+                    out.recycle(packet);
+                }
+            }
         }
         assert!(out.is_whole());
         all
@@ -544,21 +556,13 @@ mod tests {
                 send(&mut a, address("127.0.0.1", &b), 10).unwrap();
             }
             let mut out = Outbox::new(PACKETS);
-            let mut count = 0;
-            let mut batch = |udp: &mut Udp| {
-                udp.receive_batch(Family::V4, Instant::ZERO, &mut out, &mut |out, _, packet| {
-                    count += 1;
-                    out.recycle(packet);
-                    true
-                })
-                .unwrap()
-            };
-            assert!(batch(&mut b));
-            assert!(!batch(&mut b));
-            assert_eq!(count, BATCH + 1);
-            assert!(
-                b.receive_batch(Family::V4, Instant::ZERO, &mut Outbox::new(0), &mut |_, _, _| true).unwrap()
-            );
+            for (more, count) in [(true, BATCH), (false, 1)] {
+                let mut batch = Vec::new();
+                assert_eq!(b.receive_batch(Family::V4, &mut out, &mut batch).unwrap(), more);
+                assert_eq!(batch.len(), count);
+                batch.into_iter().for_each(|(_, packet)| out.recycle(packet));
+            }
+            assert!(b.receive_batch(Family::V4, &mut Outbox::new(0), &mut Vec::new()).unwrap());
         });
     }
 
@@ -592,12 +596,12 @@ mod tests {
             let mut b = Udp::open(&anywhere()).unwrap();
             for (genuine, remembered) in [(false, None), (true, Some(IpAddr::from([127, 0, 0, 5])))] {
                 send(&mut a, address("127.0.0.5", &b), 1).unwrap();
-                let mut out = Outbox::new(PACKETS);
-                let take = &mut |out: &mut Outbox, _, packet| {
-                    out.recycle(packet);
-                    genuine
-                };
-                b.receive_batch(Family::V4, Instant::ZERO, &mut out, take).unwrap();
+                let mut batch = Vec::new();
+                b.receive_batch(Family::V4, &mut Outbox::new(PACKETS), &mut batch).unwrap();
+                assert_eq!(batch.len(), 1);
+                if genuine {
+                    b.note_genuine(Instant::ZERO, 0);
+                }
                 assert_eq!(b.sources.get(address("127.0.0.1", &a)), remembered);
             }
         });
