@@ -6,7 +6,7 @@
 //! - `mod.rs`: the world, its clock and its nodes' lives.
 //! - `traffic.rs`: the way of datagrams and frames between them.
 //! - `questions.rs`: what stories ask.
-//! - `spec.rs`, `frames.rs`, `link.rs`, `nat.rs`, `network.rs`, `invariants.rs`, `agenda.rs`, `chance.rs`: the parts.
+//! - `spec.rs`, `frames.rs`, `link.rs`, `nat.rs`, `network.rs`, `oracle.rs`, `invariants.rs`, `agenda.rs`, `chance.rs`: the parts.
 
 pub mod agenda;
 pub mod chance;
@@ -15,6 +15,7 @@ pub mod invariants;
 pub mod link;
 pub mod nat;
 pub mod network;
+pub mod oracle;
 pub mod questions;
 pub mod spec;
 pub mod traffic;
@@ -191,6 +192,11 @@ impl World {
     /// A site's NAT, to change it.
     pub fn nat(&mut self, site: Site) -> &mut Nat {
         self.network.nat(site)
+    }
+
+    /// A site's NAT gets another outer address.
+    pub fn readdress(&mut self, site: Site, external: IpAddr) {
+        self.network.readdress(site, external);
     }
 
     /// From now on that name has these addresses.

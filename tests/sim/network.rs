@@ -1,5 +1,5 @@
 //! Where everything is attached: the Internet, sites behind a NAT, sites behind sites. Carries a datagram
-//! from one endpoint to another as routers do, and knows which two nodes can reach each other directly.
+//! from one endpoint to another as routers do.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use peervpn::base::time::Instant;
 
 use super::chance::Chance;
-use super::nat::{Dependence, Nat, NatSpec};
+use super::nat::{Nat, NatSpec};
 use super::{Id, Site};
 
 /// Who owns an address within a site.
@@ -27,18 +27,7 @@ pub enum End {
     Stranger,
 }
 
-/// Whether two nodes can talk without a relay.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reach {
-    /// One of them can reach the other at the address that third nodes see of it, by just sending there.
-    Plain,
-    /// Only if both send to each other at about the same time, or if they learn of addresses inside their site.
-    Punched,
-    /// Not at all: the port that one of them will be seen under cannot be known.
-    Never,
-}
-
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Realm {
     /// The way out, and the NAT on it; none for the Internet and for a lonely LAN.
     uplink: Option<(Site, Nat)>,
@@ -46,7 +35,7 @@ struct Realm {
 }
 
 /// All sites.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Network {
     realms: Vec<Realm>,
     homes: BTreeMap<Id, (Site, Vec<SocketAddr>)>,
@@ -82,13 +71,37 @@ impl Network {
         self.detach(node);
         for address in &addresses {
             self.own(site, address.ip(), Owner::Node(node));
-            if let Some((parent, nat)) = &self.realms[site.0].uplink {
-                if nat.spec.external.is_none() {
-                    self.own(*parent, address.ip(), Owner::Gate(site));
+            // As far as it is seen as it is, the way to it leads through the gates.
+            let mut inner = site;
+            while let Some((parent, nat)) = &self.realms[inner.0].uplink {
+                if !nat.spec.leaves_alone(address.ip()) {
+                    break;
                 }
+                let parent = *parent;
+                self.own(parent, address.ip(), Owner::Gate(inner));
+                inner = parent;
             }
         }
         self.homes.insert(node, (site, addresses));
+    }
+
+    /// A site's NAT has another outer address, and no mapping that was made under the old one.
+    pub fn readdress(&mut self, site: Site, external: IpAddr) {
+        let (parent, nat) = self.realms[site.0].uplink.as_mut().expect("a site with a NAT");
+        let (parent, old) = (*parent, nat.spec.external.replace(external));
+        nat.forget();
+        old.map(|old| self.realms[parent.0].owners.remove(&old));
+        self.own(parent, external, Owner::Gate(site));
+    }
+
+    /// All NATs forget their mappings.
+    pub fn forget(&mut self) {
+        self.realms.iter_mut().filter_map(|realm| realm.uplink.as_mut()).for_each(|(_, nat)| nat.forget());
+    }
+
+    /// The addresses of a node.
+    pub fn addresses(&self, node: Id) -> &[SocketAddr] {
+        self.homes.get(&node).map_or(&[], |(_, addresses)| addresses)
     }
 
     /// A stranger's address on the Internet.
@@ -162,15 +175,15 @@ impl Network {
         }
     }
 
-    /// The node that `to` means within `site`, whether or not a NAT would let anything in.
-    pub fn whose(&self, site: Site, to: SocketAddr) -> Option<Id> {
+    /// The node that `to` means within `site` to who sends from `from`, whether or not a NAT would let that in.
+    pub fn whose(&self, site: Site, from: SocketAddr, to: SocketAddr) -> Option<Id> {
         let (mut site, mut to) = (site, to);
         loop {
             match *self.realms[site.0].owners.get(&to.ip())? {
                 Owner::Stranger => return None,
                 Owner::Node(node) => return self.listens(node, to).then_some(node),
                 Owner::Gate(gate) => {
-                    to = self.realms[gate.0].uplink.as_ref()?.1.behind(to)?;
+                    to = self.realms[gate.0].uplink.as_ref()?.1.behind(to, from)?;
                     site = gate;
                 }
             }
@@ -185,44 +198,6 @@ impl Network {
 
     fn listens(&self, node: Id, at: SocketAddr) -> bool {
         self.homes.get(&node).is_some_and(|(_, addresses)| addresses.contains(&at))
-    }
-
-    // ---- the oracle ----
-
-    /// Whether `a` and `b` can talk without a relay, links permitting, each having a mapping at its NAT.
-    pub fn reach(&self, a: Id, b: Id) -> Reach {
-        let (home_a, home_b) = (self.homes[&a].0, self.homes[&b].0);
-        let (map_a, filter_a) = self.outside(home_a);
-        let (map_b, filter_b) = self.outside(home_b);
-        let open = |map, filter| map == Dependence::Endpoint && filter == Dependence::Endpoint;
-        if home_a == home_b {
-            // Side by side: by inner addresses, or by outer ones where the NAT hairpins.
-            return if home_a == Site::INTERNET { Reach::Plain } else { Reach::Punched };
-        }
-        if open(map_a, filter_a) || open(map_b, filter_b) {
-            return Reach::Plain;
-        }
-        // A known port on one side, and a filter there that does not ask for the port of the other.
-        let known = |map| map == Dependence::Endpoint;
-        let punched = match (known(map_a), known(map_b)) {
-            (true, true) => true,
-            (true, false) => filter_a != Dependence::AddressAndPort,
-            (false, true) => filter_b != Dependence::AddressAndPort,
-            (false, false) => false,
-        };
-        if punched { Reach::Punched } else { Reach::Never }
-    }
-
-    /// Mapping and filtering of all NATs between a site and the Internet, taken together.
-    fn outside(&self, site: Site) -> (Dependence, Dependence) {
-        let (mut mapping, mut filtering) = (Dependence::Endpoint, Dependence::Endpoint);
-        let mut site = site;
-        while let Some((parent, nat)) = &self.realms[site.0].uplink {
-            mapping = mapping.max(nat.spec.mapping);
-            filtering = filtering.max(nat.spec.filtering);
-            site = *parent;
-        }
-        (mapping, filtering)
     }
 }
 
@@ -286,7 +261,7 @@ mod tests {
         assert_eq!(send(&mut network, one, seen), None);
         network.nat(home).spec.hairpin = true;
         assert_eq!(send(&mut network, one, seen).unwrap().1, End::Node(two));
-        assert_eq!(network.whose(Site::INTERNET, seen), Some(two));
+        assert_eq!(network.whose(Site::INTERNET, seen, seen), Some(two));
     }
 
     #[test]
@@ -310,30 +285,24 @@ mod tests {
     }
 
     #[test]
-    fn the_oracle_knows_the_textbook() {
-        let external = ip("198.18.0.9");
-        let home = NatSpec::home(external);
-        let by_address = NatSpec { filtering: Dependence::Address, ..home.clone() };
-        let (open, symmetric) = (NatSpec::open(external), NatSpec::symmetric(external));
-        for (a, b, expected) in [
-            (&open, &symmetric, Reach::Plain),
-            (&home, &home, Reach::Punched),
-            (&by_address, &symmetric, Reach::Punched),
-            (&home, &symmetric, Reach::Never),
-            (&symmetric, &symmetric, Reach::Never),
-        ] {
-            let mut network = Network::default();
-            let mut second = b.clone();
-            second.external = Some(ip("198.18.0.8"));
-            for (node, spec) in [(Id(0), a.clone()), (Id(1), second)] {
-                let site = network.add_site(Site::INTERNET, spec);
-                network.attach(node, site, vec![at("10.0.0.2:7000")]);
-            }
-            network.attach(Id(2), Site::INTERNET, vec![at("198.18.0.1:7000")]);
-            assert_eq!(network.reach(Id(0), Id(1)), expected, "{a:?} {b:?}");
-            assert_eq!(network.reach(Id(1), Id(0)), expected);
-            let vps = network.reach(Id(0), Id(2));
-            assert_eq!(vps, Reach::Plain, "a public node needs no punching");
-        }
+    fn who_gets_another_address_outside_is_found_there_only() {
+        let (mut network, [vps, home, _], [site, _]) = town();
+        let (before, _) = send(&mut network, home, at("198.18.0.1:7000")).unwrap();
+        network.readdress(site, ip("198.18.0.33"));
+        assert_eq!(send(&mut network, vps, before), None);
+        let (after, _) = send(&mut network, home, at("198.18.0.1:7000")).unwrap();
+        assert_eq!((before.ip(), after.ip()), (ip("198.18.0.2"), ip("198.18.0.33")));
+        assert!(send(&mut network, vps, after).is_some());
+    }
+
+    #[test]
+    fn an_address_of_the_other_family_is_reached_through_all_gates() {
+        let (mut network, [vps, ..], [_, shed]) = town();
+        network.attach(vps, Site::INTERNET, vec![at("[2001:db8::1]:7000")]);
+        network.attach(Id(3), shed, vec![at("192.168.1.3:7000"), at("[2001:db8::3]:7000")]);
+        assert_eq!(send(&mut network, vps, at("[2001:db8::3]:7000")), None, "nobody gets in unasked");
+        let (seen, end) = send(&mut network, Id(3), at("[2001:db8::1]:7000")).unwrap();
+        assert_eq!((seen, end), (at("[2001:db8::3]:7000"), End::Node(vps)));
+        assert!(send(&mut network, vps, seen).is_some());
     }
 }

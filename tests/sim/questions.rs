@@ -8,7 +8,7 @@ use peervpn::base::ids::Mac;
 use peervpn::base::time::{Duration, Instant};
 
 use super::frames::{FrameId, SHORTEST, Sent};
-use super::network::Reach;
+use super::oracle;
 use super::traffic::Flow;
 use super::{Id, World};
 
@@ -91,9 +91,9 @@ impl World {
         self.members[node.0].ways.len()
     }
 
-    /// Whether two nodes can talk without a relay, links permitting.
-    pub fn reach(&self, a: Id, b: Id) -> Reach {
-        self.network.reach(a, b)
+    /// Whether the NATs of two nodes let them talk without a relay and without guessing ports, links permitting.
+    pub fn direct_path_possible(&self, a: Id, b: Id) -> bool {
+        oracle::direct_path_possible(&self.network, a, b)
     }
 
     // ---- frames ----

@@ -198,7 +198,7 @@ impl World {
         };
         let mut unharmed = false;
         for datagram in passing {
-            let target = self.network.whose(site, datagram.to);
+            let target = self.network.whose(site, datagram.from, datagram.to);
             let direction = (Some(id), target);
             let link = target.and_then(|target| self.links.get(&(id, target))).unwrap_or(&self.net);
             let mut bad = self.bursts.contains(&direction);

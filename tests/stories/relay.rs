@@ -12,8 +12,7 @@ use peervpn::base::discard::Discard;
 use peervpn::base::event::{Event, Parting};
 use peervpn::base::ids::Mac;
 
-use crate::sim::nat::{Dependence, NatSpec};
-use crate::sim::network::Reach;
+use crate::sim::nat::{Dependence, NatSpec, Ports};
 use crate::sim::spec::{NodeSpec, member, public};
 use crate::sim::{Id, Site, World};
 use crate::{minutes, ms, secs};
@@ -169,7 +168,7 @@ fn who_offers_no_relay_is_none() {
 
 #[test]
 fn every_kind_of_nat_meets_every_other() {
-    // Direct where one can reach the other by just sending, relayed where nothing helps, talking in any case.
+    // Direct where punching helps, relayed where nothing does, talking in any case.
     use Dependence::{Address, AddressAndPort, Endpoint};
     let mut kinds = Vec::new();
     for mapping in [Endpoint, AddressAndPort] {
@@ -184,7 +183,7 @@ fn every_kind_of_nat_meets_every_other() {
             let nat = |(mapping, filtering), n| NatSpec {
                 mapping,
                 filtering,
-                preserve_ports: mapping == Endpoint,
+                ports: if mapping == Endpoint { Ports::Preserved } else { Ports::Random },
                 ..NatSpec::home(external(n))
             };
             let spec = member().knows(public(1));
@@ -193,11 +192,8 @@ fn every_kind_of_nat_meets_every_other() {
             let case = format!("{first:?} and {second:?}");
             assert!(world.talks_within(a, b, secs(THROUGH)).is_some(), "{case}");
             world.run_for(minutes(1));
-            match world.reach(a, b) {
-                Reach::Plain => assert!(world.direct(a, b), "{case}"),
-                Reach::Never => assert!(world.relayed(a, b), "{case}"),
-                Reach::Punched => assert!(world.meet(a, b), "{case}"),
-            }
+            assert_eq!(world.direct(a, b), world.direct_path_possible(a, b), "{case}");
+            assert!(world.meet(a, b), "{case}");
             assert!(world.ping(a, b, ms(200)).is_some(), "{case}");
         }
     }
@@ -282,7 +278,7 @@ fn two_behind_symmetric_nats_stay_in_touch_whatever_chance_does() {
         let nat = |n| NatSpec {
             mapping: AddressAndPort,
             filtering: Endpoint,
-            preserve_ports: false,
+            ports: Ports::Random,
             ..NatSpec::home(external(n))
         };
         let spec = member().knows(public(1));
