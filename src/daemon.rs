@@ -177,9 +177,8 @@ impl Daemon {
             (too_long..udp.too_long()).for_each(|_| self.out.count(Discard::TooLong));
             (from_inside..udp.from_inside()).for_each(|_| self.out.count(Discard::InsideTunnel));
             for (at, (from, datagram)) in self.datagrams.drain(..).enumerate() {
-                if self.node.handle_datagram(now, from, datagram, &mut self.out) {
-                    udp.note_genuine(now, at);
-                }
+                let heard = self.node.handle_datagram(now, from, datagram, &mut self.out);
+                udp.note_heard(now, at, heard);
             }
             match more {
                 Ok(more) => self.ready.put(token, more),

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
-use crate::base::event::{Event, Way};
+use crate::base::event::{Event, Heard, Way};
 use crate::base::ids::{HostId, NodeId, PeerKey, ShortId};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
@@ -17,7 +17,7 @@ use crate::lan::switch::{Destination, Learned, Switch};
 use crate::mesh::hosts::HostEntry;
 use crate::mesh::peers::Member;
 use crate::mesh::{Mesh, Opened, Relayed};
-use crate::wire::envelope::Kind;
+use crate::wire::envelope::{Kind, Type};
 use crate::wire::ether::Frame;
 
 /// A mesh member.
@@ -111,17 +111,21 @@ impl Node {
         }
     }
 
-    /// A datagram from the network. True when it was genuine: made by a member for us, and not seen before in its
-    /// session. A first message counts when it was made with the network's key.
+    /// A datagram from the network. Answers whom it was heard from.
     pub fn handle_datagram(
         &mut self,
         now: Instant,
         from: SocketAddr,
         mut datagram: Packet,
         out: &mut Outbox,
-    ) -> bool {
+    ) -> Heard {
+        let knocks = Type::of(datagram.bytes()) == Ok(Type::Hello1);
         let opened = self.mesh.open(now, from, &mut datagram, out);
-        let genuine = opened.is_ok();
+        let heard = match opened {
+            Err(_) => Heard::Nobody,
+            Ok(_) if knocks => Heard::Knock,
+            Ok(_) => Heard::Member,
+        };
         let fate = match opened {
             Ok(Opened::Frame(peer)) => self.receive_frame(now, peer, &datagram, out),
             Ok(Opened::Forward(to)) => Ok(Fate::Send(to)),
@@ -130,7 +134,7 @@ impl Node {
         };
         settle(fate, datagram, out);
         self.forget_departed();
-        genuine
+        heard
     }
 
     fn receive_frame(

@@ -14,6 +14,17 @@ pub enum Way {
     Relayed(ShortId),
 }
 
+/// Who a datagram came from, as far as it proves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// From whomever: it died.
+    Nobody,
+    /// From a member at some time: a first message, which may be recorded and sent again from anywhere.
+    Knock,
+    /// From a member, now, and not seen before.
+    Member,
+}
+
 /// Why a peer went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Parting {

@@ -6,11 +6,15 @@
 //! pushed out of the table or not ours any more, the kernel chooses again.
 //!
 //! Anybody can send a datagram in a peer's name. Therefore only what the node found to be genuine is noted, and
-//! the last one counts; and the places in the table are chosen by a keyed hash.
+//! the last one counts; and the places in the table are chosen by a keyed hash. A first handshake message may be a
+//! recorded one, sent again from an invented address: it needs an answer, but takes no place from who has proved
+//! more, unless that one was not heard for [`QUIET`].
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
+use crate::base::event::Heard;
+use crate::base::limits::QUIET;
 use crate::base::time::Instant;
 
 /// Sets of the table.
@@ -30,6 +34,14 @@ struct Entry {
     remote: SocketAddr,
     local: IpAddr,
     used: Instant,
+    proved: bool,
+}
+
+impl Entry {
+    /// Whether what only knocks may take its place.
+    fn yields(&self, now: Instant) -> bool {
+        !self.proved || now.since(self.used) > QUIET
+    }
 }
 
 impl Sources {
@@ -38,14 +50,20 @@ impl Sources {
         Sources { sets: vec![[None; WAYS]; SETS].into_boxed_slice(), hash: RandomState::new() }
     }
 
-    /// `remote` wrote to our address `local`, and it was no forgery.
-    pub(crate) fn note(&mut self, now: Instant, remote: SocketAddr, local: IpAddr) {
+    /// `remote` wrote to our address `local`, and was `heard` to be who it is.
+    pub(crate) fn note(&mut self, now: Instant, remote: SocketAddr, local: IpAddr, heard: Heard) {
+        if heard == Heard::Nobody {
+            return;
+        }
+        let proved = heard == Heard::Member;
         let set = self.set(remote);
-        let fresh = Entry { remote, local, used: now };
+        let fresh = Entry { remote, local, used: now, proved };
         let known = set.iter().position(|place| place.is_some_and(|entry| entry.remote == remote));
         // None sorts before all others: an empty place, else the one that was not used for longest.
         let oldest = || (0..WAYS).min_by_key(|&at| set[at].map(|entry| entry.used));
-        if let Some(at) = known.or_else(oldest) {
+        if let Some(at) = known.or_else(oldest)
+            && (proved || set[at].is_none_or(|entry| entry.yields(now)))
+        {
             set[at] = Some(fresh);
         }
     }
@@ -95,8 +113,8 @@ mod tests {
     fn the_answer_leaves_from_where_the_question_came_to() {
         let mut sources = Sources::new();
         assert_eq!(sources.get(remote(1)), None);
-        sources.note(Instant::ZERO, remote(1), local(1));
-        sources.note(Instant::ZERO, remote(2), local(2));
+        sources.note(Instant::ZERO, remote(1), local(1), Heard::Member);
+        sources.note(Instant::ZERO, remote(2), local(2), Heard::Member);
         assert_eq!(sources.get(remote(1)), Some(local(1)));
         assert_eq!(sources.get(remote(2)), Some(local(2)));
         sources.forget(remote(1));
@@ -109,23 +127,40 @@ mod tests {
     fn who_sends_in_a_peer_s_name_cannot_hold_its_place() {
         // Whoever invents the peer's address sends twice a second to our other address; the peer sends all the time.
         let mut sources = Sources::new();
-        sources.note(Instant::ZERO, remote(1), local(1));
+        sources.note(Instant::ZERO, remote(1), local(1), Heard::Member);
         let mut now = Instant::ZERO + 3 * HALF;
         for _ in 0..20 {
-            sources.note(now, remote(1), local(2));
+            sources.note(now, remote(1), local(2), Heard::Member);
             for _ in 0..10 {
                 now = now + HALF / 10;
-                sources.note(now, remote(1), local(1));
+                sources.note(now, remote(1), local(1), Heard::Member);
             }
         }
         assert_eq!(sources.get(remote(1)), Some(local(1)));
     }
 
     #[test]
+    fn a_recorded_knock_takes_no_proved_place() {
+        // Whoever has recorded a first message can send it to any address of ours, from any address.
+        let mut sources = Sources::new();
+        let mut now = Instant::ZERO;
+        sources.note(now, remote(1), local(1), Heard::Knock);
+        assert_eq!(sources.get(remote(1)), Some(local(1)), "it is to be answered");
+        sources.note(now, remote(1), local(2), Heard::Member);
+        sources.note(now, remote(1), local(3), Heard::Knock);
+        assert_eq!(sources.get(remote(1)), Some(local(2)));
+        (0..10_000).for_each(|i| sources.note(now, remote(i), local(3), Heard::Knock));
+        assert_eq!(sources.get(remote(1)), Some(local(2)), "nor does a flood of them");
+        now = now + QUIET + HALF;
+        sources.note(now, remote(1), local(3), Heard::Knock);
+        assert_eq!(sources.get(remote(1)), Some(local(3)), "a peer that was restarted and moved is let in");
+    }
+
+    #[test]
     fn a_full_set_forgets_whom_it_did_not_hear_for_longest() {
         let mut sources = Sources::new();
         for i in 0..10_000_u16 {
-            sources.note(Instant::from_micros(u64::from(i)), remote(i), local(1));
+            sources.note(Instant::from_micros(u64::from(i)), remote(i), local(1), Heard::Member);
         }
         assert_eq!(sources.get(remote(9_999)), Some(local(1)));
         let known = (0..10_000).filter(|&i| sources.get(remote(i)).is_some()).count();

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::c_int;
 
+use crate::base::event::Heard;
 use crate::base::limits::{BATCH, DATAGRAM_MAX, HEADROOM, ROOM};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
@@ -205,11 +206,11 @@ impl Udp {
         Ok(true)
     }
 
-    /// The datagram with the index `at` in the last batch was genuine: only then is the address that it came to
-    /// remembered.
-    pub fn note_genuine(&mut self, now: Instant, at: usize) {
+    /// Whom the datagram with the index `at` in the last batch was heard from: that decides whether the address that
+    /// it came to is remembered.
+    pub fn note_heard(&mut self, now: Instant, at: usize, heard: Heard) {
         if let Some(&(from, Some(to))) = self.came_to.get(at) {
-            self.sources.note(now, from, to);
+            self.sources.note(now, from, to, heard);
         }
     }
 
@@ -446,7 +447,7 @@ mod tests {
                 let mut batch = Vec::new();
                 more = udp.receive_batch(family, &mut out, &mut batch).unwrap();
                 for (at, (from, packet)) in batch.into_iter().enumerate() {
-                    udp.note_genuine(Instant::ZERO, at);
+                    udp.note_heard(Instant::ZERO, at, Heard::Member);
                     all.push((from, packet.len()));
                     out.recycle(packet);
                 }
@@ -594,14 +595,13 @@ mod tests {
         in_namespace("a_forgery_does_not_choose_our_address", || {
             let mut a = Udp::open(&at("127.0.0.1")).unwrap();
             let mut b = Udp::open(&anywhere()).unwrap();
-            for (genuine, remembered) in [(false, None), (true, Some(IpAddr::from([127, 0, 0, 5])))] {
+            let it = Some(IpAddr::from([127, 0, 0, 5]));
+            for (heard, remembered) in [(Heard::Nobody, None), (Heard::Knock, it), (Heard::Member, it)] {
                 send(&mut a, address("127.0.0.5", &b), 1).unwrap();
                 let mut batch = Vec::new();
                 b.receive_batch(Family::V4, &mut Outbox::new(PACKETS), &mut batch).unwrap();
                 assert_eq!(batch.len(), 1);
-                if genuine {
-                    b.note_genuine(Instant::ZERO, 0);
-                }
+                b.note_heard(Instant::ZERO, 0, heard);
                 assert_eq!(b.sources.get(address("127.0.0.1", &a)), remembered);
             }
         });
@@ -614,7 +614,7 @@ mod tests {
             let mut b = Udp::open(&anywhere()).unwrap();
             for (host, gone) in [("127.0.0.1", "203.0.113.1"), ("::1", "2001:db8::1")] {
                 let to = address(host, &b);
-                a.sources.note(Instant::ZERO, to, gone.parse().unwrap());
+                a.sources.note(Instant::ZERO, to, gone.parse().unwrap(), Heard::Member);
                 send(&mut a, to, 4).unwrap();
                 assert_eq!(received(&mut b), [(address(host, &a), 4)]);
                 assert_eq!(a.sources.get(to), None);
