@@ -2,7 +2,8 @@
 //!
 //! [`Events`] listens to rtnetlink and boils what it hears down to two questions: is it worth trying every path
 //! again, and how is our TAP? Routers announce addresses again and again, so it keeps a picture of what there
-//! is, and only a difference counts.
+//! is, and only a difference counts. The same picture tells where this host is: its own addresses, its way to the
+//! world, and the local networks it is on.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,8 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use crate::sys::Context;
 use crate::sys::netlink::{
-    ADDRESS_BODY, BUFFER, LINK_BODY, Link, Message, Netlink, ROUTE_BODY, attributes, family_byte, link_body,
-    messages, number, read_address, socket,
+    ADDRESS_BODY, BUFFER, LINK_BODY, Link, LocalAddress, Message, Netlink, ROUTE_BODY, WayOut, attributes,
+    family_byte, link_body, messages, number, read_address, socket,
 };
 
 /// What has changed since [`Events::drain`] was last asked.
@@ -89,13 +90,62 @@ impl Events {
     }
 
     /// The interfaces that lead into our own tunnel: the TAP, and the bridge or VRF that it is a port of. A bridge
-    /// that is also this host's way to the world is none: peers come in by it, too. 0 is no interface.
+    /// that is also this host's way to the world is none, nor is one that is its only network: peers come in by it,
+    /// too. 0 is no interface.
     pub fn inside(&mut self) -> [u32; 2] {
+        let ways = self.ways_out();
         let master = self.picture.master.filter(|&master| {
-            let mut leads_out = |address| self.requests.way_out(address) == Some(master);
-            !(leads_out(FAR_AWAY.0.into()) || leads_out(FAR_AWAY.1.into()))
+            ways.iter().flatten().all(|way| way.index != master) && self.picture.has_network_beside(master)
         });
         [self.picture.tap.unwrap_or(0), master.unwrap_or(0)]
+    }
+
+    /// Our addresses by which others may reach us: none of the tunnel's (S20), none that only this host or this link
+    /// knows.
+    pub fn own_addresses(&mut self) -> Vec<IpAddr> {
+        let inside = self.inside();
+        let picture = &self.picture;
+        let usable = |found: &&LocalAddress| {
+            picture.live.contains(&found.index)
+                && !inside.contains(&found.index)
+                && !is_link_local(found.address)
+        };
+        picture.addresses.iter().filter(usable).map(|found| found.address).collect()
+    }
+
+    /// How IPv4 and IPv6 packets leave for the world; never into the tunnel.
+    pub fn ways_out(&mut self) -> [Option<WayOut>; 2] {
+        let tap = self.picture.tap;
+        [FAR_AWAY.0.into(), FAR_AWAY.1.into()]
+            .map(|address| self.requests.way_out(address).filter(|way| tap != Some(way.index)))
+    }
+
+    /// Our addresses on local networks where a beacon may be sent from: of IPv4 any, of IPv6 the link's own. Never the
+    /// TAP, nor the bridge that holds it: what is sent there enters the tunnel (S20). The interface that leads to the
+    /// world is one only where its IPv4 address is private, so behind a NAT, or where the user asked for `all`.
+    pub fn local_networks(&mut self, all: bool) -> Vec<LocalAddress> {
+        let ways = self.ways_out();
+        let picture = &self.picture;
+        let fits = |found: &LocalAddress| match found.address {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(_) => is_link_local(found.address),
+        };
+        let is_home = |index: u32| {
+            let on_it = picture.addresses.iter().filter(|found| found.index == index);
+            let v4 = on_it.filter_map(|found| match found.address {
+                IpAddr::V4(address) => Some(address.is_private() || address.is_link_local()),
+                IpAddr::V6(_) => None,
+            });
+            v4.fold(None, |all, private| Some(all.unwrap_or(true) && private)) == Some(true)
+        };
+        let leads_out = |index: u32| ways.iter().flatten().any(|way| way.index == index);
+        let wanted = |found: &&LocalAddress| {
+            picture.multicast.contains(&found.index)
+                && picture.master != Some(found.index)
+                && fits(found)
+                && (all || !leads_out(found.index) || is_home(found.index))
+        };
+        picture.addresses.iter().filter(wanted).copied().collect()
     }
 
     /// Draws the picture anew.
@@ -139,12 +189,15 @@ struct Picture {
     master: Option<u32>,
     /// Interfaces that are up and have a carrier.
     live: Vec<u32>,
-    addresses: Vec<(u32, IpAddr)>,
+    /// Those of them that are a network of several hosts by themselves: no tunnel, no port of a bridge.
+    multicast: Vec<u32>,
+    addresses: Vec<LocalAddress>,
 }
 
 impl Picture {
     fn clear(&mut self) {
         self.live.clear();
+        self.multicast.clear();
         self.addresses.clear();
     }
 
@@ -159,7 +212,7 @@ impl Picture {
                 let news = kind == libc::RTM_DELADDR || ready;
                 if news && self.tap != Some(found.index) && !found.address.is_loopback() {
                     let there = kind == libc::RTM_NEWADDR;
-                    changes.network |= note(&mut self.addresses, (found.index, found.address), there);
+                    changes.network |= note(&mut self.addresses, found, there);
                 }
             }
             libc::RTM_NEWROUTE | libc::RTM_DELROUTE => changes.network |= self.leads_out(body),
@@ -175,10 +228,10 @@ impl Picture {
         }
         let (Some(index), Some(flags)) = (number(body, 4), number(body, 8)) else { return };
         let has = |flag: libc::c_int| flags & flag.unsigned_abs() != 0;
+        let master = attributes(body, LINK_BODY).find(|&(kind, _)| kind == libc::IFLA_MASTER);
+        let master = master.and_then(|(_, value)| number(value, 0)).filter(|&master| master != 0);
         if self.tap == Some(index) {
-            let mut attributes = attributes(body, LINK_BODY);
-            let master = attributes.find(|&(kind, _)| kind == libc::IFLA_MASTER);
-            self.master = master.and_then(|(_, value)| number(value, 0));
+            self.master = master;
             changes.tap = Some(match (there, has(libc::IFF_UP)) {
                 (false, _) => LinkState::Gone,
                 (true, true) => LinkState::Up,
@@ -187,7 +240,17 @@ impl Picture {
         } else if !has(libc::IFF_LOOPBACK) {
             let live = there && has(libc::IFF_UP) && has(libc::IFF_RUNNING);
             changes.network |= note(&mut self.live, index, live);
+            let shared = has(libc::IFF_MULTICAST) && !has(libc::IFF_POINTOPOINT) && master.is_none();
+            note(&mut self.multicast, index, live && shared);
         }
+    }
+
+    /// Whether the host has a network beside that interface, from which peers may come.
+    fn has_network_beside(&self, index: u32) -> bool {
+        let elsewhere = |found: &LocalAddress| {
+            found.index != index && self.live.contains(&found.index) && !is_link_local(found.address)
+        };
+        self.addresses.iter().any(elsewhere)
     }
 
     /// Whether a route may lead to the world: a default route, whole or in halves (`0.0.0.0/1`, `128.0.0.0/1`),
@@ -199,6 +262,14 @@ impl Picture {
         let device =
             attributes.find(|&(kind, _)| kind == libc::RTA_OIF).and_then(|(_, value)| number(value, 0));
         prefix <= 1 && kind == libc::RTN_UNICAST && (device.is_none() || device != self.tap)
+    }
+}
+
+/// Whether only the link knows the address (RFC 3927; RFC 4291, 2.5.6).
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     }
 }
 
@@ -268,10 +339,17 @@ mod tests {
             netlink.set_up(&bridge).unwrap();
             netlink.enslave(&link, bridge.index).unwrap();
             events.drain().unwrap();
+            assert_eq!(events.inside(), [link.index, 0], "the host has no other network");
+            let (_wan, wan) = tap("wan");
+            netlink.set_up(&wan).unwrap();
+            netlink.add_address(&wan, "10.9.0.1".parse().unwrap(), 24).unwrap();
+            events.drain().unwrap();
             assert_eq!(events.inside(), [link.index, bridge.index]);
             assert_eq!(Events::open(Some(&link)).unwrap().inside(), [link.index, bridge.index]);
 
             netlink.add_address(&bridge, "10.1.2.3".parse().unwrap(), 24).unwrap();
+            events.drain().unwrap();
+            assert_eq!(events.own_addresses(), ["10.9.0.1".parse::<IpAddr>().unwrap()]);
             netlink.add_default_route(&bridge).unwrap();
             assert_eq!(
                 events.inside(),
@@ -283,6 +361,43 @@ mod tests {
             events.drain().unwrap();
             assert_eq!(events.inside(), [link.index, 0]);
             assert_eq!(Events::open(None).unwrap().inside(), [0, 0]);
+        });
+    }
+
+    // S20
+    #[test]
+    fn beacons_are_for_local_networks_alone() {
+        in_namespace("beacons_are_for_local_networks_alone", || {
+            let mut netlink = Netlink::open().unwrap();
+            let (_ours, ours) = tap("pvpn0");
+            netlink.add_bridge("br0").unwrap();
+            let bridge = netlink.link("br0").unwrap().unwrap();
+            netlink.enslave(&ours, bridge.index).unwrap();
+            let mut others = Vec::new();
+            for (name, address) in [("lan", "192.168.1.1"), ("wan", "198.51.100.7")] {
+                let (tap, link) = tap(name);
+                netlink.set_up(&link).unwrap();
+                netlink.add_address(&link, address.parse().unwrap(), 24).unwrap();
+                others.push((tap, link));
+            }
+            netlink.set_up(&ours).unwrap();
+            netlink.set_up(&bridge).unwrap();
+            netlink.add_address(&bridge, "10.1.2.3".parse().unwrap(), 24).unwrap();
+            let mut events = Events::open(Some(&ours)).unwrap();
+            let v4 = |events: &mut Events, all| {
+                events.drain().unwrap();
+                let found = events.local_networks(all).into_iter().filter(|found| found.address.is_ipv4());
+                found.map(|found| found.address.to_string()).collect::<Vec<_>>()
+            };
+            assert_eq!(v4(&mut events, false), ["192.168.1.1", "198.51.100.7"], "no bridge, no TAP");
+            netlink.add_default_route(&others[1].1).unwrap();
+            assert_eq!(v4(&mut events, false), ["192.168.1.1"], "and not where the world is");
+            assert_eq!(v4(&mut events, true), ["192.168.1.1", "198.51.100.7"], "unless asked");
+            assert_eq!(events.ways_out()[0].map(|way| way.index), Some(others[1].1.index));
+            others.pop();
+            netlink.add_default_route(&others[0].1).unwrap();
+            assert_eq!(v4(&mut events, false), ["192.168.1.1"], "a home network leads to the world as well");
+            assert_eq!(events.own_addresses().len(), 1, "the bridge is inside");
         });
     }
 

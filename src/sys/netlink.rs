@@ -39,6 +39,17 @@ pub struct LocalAddress {
     pub prefix: u8,
 }
 
+/// How packets to some place leave this host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WayOut {
+    /// By what interface.
+    pub index: u32,
+    /// Through which router; none for a place on the interface's own network.
+    pub gateway: Option<IpAddr>,
+    /// Under which of our addresses.
+    pub source: Option<IpAddr>,
+}
+
 /// A socket for requests.
 #[derive(Debug)]
 pub struct Netlink {
@@ -84,10 +95,10 @@ impl Netlink {
         }
     }
 
-    /// The interface by which packets to `address` leave; none when there is no way.
-    pub(super) fn way_out(&mut self, address: IpAddr) -> Option<u32> {
+    /// How packets to `address` leave; none when there is no way.
+    pub(super) fn way_out(&mut self, address: IpAddr) -> Option<WayOut> {
         let mut body = [0; ROUTE_BODY];
-        let mut found = None;
+        let mut found = WayOut::default();
         let octets: &[u8] = match &address {
             IpAddr::V4(address) => &address.octets(),
             IpAddr::V6(address) => &address.octets(),
@@ -97,12 +108,17 @@ impl Netlink {
         let mut request = Message::new(&body);
         request.attribute(libc::RTA_DST, octets);
         let answer = self.ask(libc::RTM_GETROUTE, libc::NLM_F_ACK, request, &mut |_, body| {
-            let mut attributes = attributes(body, ROUTE_BODY);
-            found =
-                attributes.find(|&(kind, _)| kind == libc::RTA_OIF).and_then(|(_, value)| number(value, 0));
+            for (kind, value) in attributes(body, ROUTE_BODY) {
+                match kind {
+                    libc::RTA_OIF => found.index = number(value, 0).unwrap_or(0),
+                    libc::RTA_GATEWAY => found.gateway = read_ip(value),
+                    libc::RTA_PREFSRC => found.source = read_ip(value),
+                    _ => (),
+                }
+            }
         });
         // No route is an answer, too.
-        answer.ok().and(found)
+        (answer.is_ok() && found.index != 0).then_some(found)
     }
 
     /// Every address of this host that is ready for use, on all interfaces.
