@@ -18,10 +18,10 @@ use crate::base::packet::Packet;
 use crate::base::settings::LogLevel;
 use crate::base::time::{Duration, Instant, earliest};
 use crate::node::Node;
-use crate::status::{self, About};
+use crate::status::{self, About, Extent};
 use crate::story::{Line, Story};
 use crate::sys::clock::Clock;
-use crate::sys::control::Control;
+use crate::sys::control::{Control, WHOLE};
 use crate::sys::events::{Events as NetworkEvents, LinkState};
 use crate::sys::helper::{Helper, Outcome, Report};
 use crate::sys::log::Logger;
@@ -30,6 +30,8 @@ use crate::sys::signals::{Signal, Signals};
 use crate::sys::tap::{Tap, Trouble, trouble};
 use crate::sys::udp::{Family, Udp};
 use crate::sys::watch;
+use crate::views::Snapshot;
+use crate::views::page::{self, Look};
 
 /// Everything of the kernel's that the loop uses, open and ready.
 pub struct Devices {
@@ -199,8 +201,9 @@ impl Daemon {
                 Signal::Stop => return true,
                 Signal::Retry => self.settled = Some(now),
                 Signal::Status => {
-                    let text = status::render(now, &self.about, &self.node, self.out.tally());
-                    text.lines().for_each(|line| self.log.info(format_args!("{line}")));
+                    let facts = status::tell(now, &self.about, &self.node, self.out.tally(), Extent::Short);
+                    let page = page::render(&Snapshot::read(&facts), None, Look::default());
+                    page.lines().for_each(|line| self.log.info(format_args!("{line}")));
                 }
             }
         }
@@ -305,9 +308,9 @@ impl Daemon {
     fn serve_control(&mut self, now: Instant) {
         let Some(control) = &mut self.devices.control else { return };
         if self.ready.take(CONTROL) {
-            control.handle_ready(now, &mut |request| match request {
-                "status" => status::render(now, &self.about, &self.node, self.out.tally()),
-                _ => "peervpn: 'status' is all that can be asked\n".to_owned(),
+            control.handle_ready(now, &mut |request| {
+                let extent = if request == WHOLE { Extent::Whole } else { Extent::Short };
+                status::tell(now, &self.about, &self.node, self.out.tally(), extent)
             });
         }
         control.handle_timeout(now);

@@ -7,10 +7,12 @@
 //! 2. [`peer`]: one remote node: handshake, sessions, path.
 //! 3. [`mesh`]: all remote nodes. [`lan`]: our own Ethernet side.
 //! 4. [`node`]: one mesh member without I/O; decides the fate of each packet.
-//! 5. [`status`]: what a node tells of itself. [`story`]: what happens, in sentences for the log. [`config`]
-//!    and [`sys`]: the wings, configuration files and the kernel; they know floor 0 only.
+//! 5. [`status`]: what a node tells of itself. [`story`]: what happens, in sentences for the log. [`config`],
+//!    [`sys`] and [`views`]: the wings, configuration files, the kernel, and the facts made fit for people and
+//!    programs; they know floor 0 only.
 //! 6. [`daemon`]: the event loop, the one file that knows both sides. [`secrets`]: the keys it runs with.
-//! 7. [`start`]: from settings to a running daemon, rights dropped on the way. `main.rs` is above.
+//! 7. [`start`]: from settings to a running daemon, rights dropped on the way. [`inquire`]: the commands that
+//!    ask one. `main.rs` is above.
 //!
 //! To read it in an afternoon, take `base/packet`, `base/outbox`, `node`, `mesh`, `peer/session`,
 //! `wire/envelope`, `crypto/suite`, `daemon`, in this order.
@@ -31,8 +33,10 @@ pub mod config;
 pub mod status;
 pub mod story;
 pub mod sys;
+pub mod views;
 
 pub mod daemon;
 pub mod secrets;
 
+pub mod inquire;
 pub mod start;

@@ -2,20 +2,21 @@
 //! or 2 (wrong configuration or arguments).
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use peervpn::base::ids::NodeId;
 use peervpn::base::settings::Settings;
-use peervpn::config::cli::{self, Command, Early, SECTION, Source, UCI_FILES, USUAL_FILES, Uci};
+use peervpn::config::cli::{self, Command, Early, Form, SECTION, Source, UCI_FILES, USUAL_FILES, Uci};
 use peervpn::config::fault::{Fault, Notice};
 use peervpn::config::section::{self, Instance, Network, Networks};
 use peervpn::config::{Loaded, convert, router};
 use peervpn::crypto::identity::{PskForm, generate_psk, short_id};
 use peervpn::sys::log::Logger;
-use peervpn::sys::{clock, control, files, privileges};
-use peervpn::{config, secrets, start};
+use peervpn::sys::{clock, files, privileges};
+use peervpn::views::page::Look;
+use peervpn::{config, inquire, secrets, start};
 use zeroize::Zeroizing;
 
 /// Which interface is in which bridge.
@@ -45,7 +46,11 @@ fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(source) => run(&source),
         Command::Check(source) => check(&source),
-        Command::Status(name) => print(&control::ask(name.as_deref(), "status").map_err(failed)?),
+        Command::Status { name, form } => status(name.as_deref(), form),
+        Command::Graph { name, dot } => print(&inquire::mesh(name.as_deref(), dot).map_err(failed)?),
+        Command::Explain { target, name } => {
+            print(&inquire::explanation(&target, name.as_deref()).map_err(failed)?)
+        }
         Command::GenPsk => print(&Zeroizing::new(generate_psk(*clock::entropy().map_err(failed)?) + "\n")),
         Command::Id(source) => {
             let settings = configure(&source)?.settings;
@@ -81,6 +86,21 @@ fn check(source: &Source) -> Result<(), Failure> {
     let Configured { file, notices, exposed, .. } = configure(source)?;
     notices.iter().map(Notice::to_string).chain(exposed).for_each(|text| complain(&text));
     print(&format!("{file}: fine\n"))
+}
+
+fn status(name: Option<&str>, form: Form) -> Result<(), Failure> {
+    // The habit of no-color.org.
+    let look = Look { colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
+    let text = match form {
+        Form::Page => inquire::status_page(name, look),
+        Form::Json => inquire::status_json(name),
+        Form::Metrics => inquire::status_metrics(name),
+        Form::Watch => {
+            let mut show = |page: &str| print(page).map_err(|Failure(_, why)| io::Error::other(why));
+            return inquire::watch(name, look, &mut show).map_err(failed);
+        }
+    };
+    print(&text.map_err(failed)?)
 }
 
 /// The short form, which status and log show, and the whole public key.

@@ -150,7 +150,7 @@ impl Node {
         let frame = Frame::read(packet.bytes())?;
         let learned = self.switch.learn(now, from, &frame)?;
         if let Learned::Moved { .. } = learned
-            && let Some(to) = self.member(from).map(|member| member.peer.short())
+            && let Some(to) = self.short_of(from)
         {
             out.tell(Event::MacMoved { mac: frame.source, to });
         }
@@ -223,8 +223,9 @@ impl Node {
         self.mesh.hosts()
     }
 
-    fn member(&self, key: PeerKey) -> Option<&Member> {
-        self.mesh.members().find(|(other, _)| *other == key).map(|(_, member)| member)
+    /// A node's identity as people see it.
+    pub fn short_of(&self, key: PeerKey) -> Option<ShortId> {
+        self.mesh.short_of(key)
     }
 
     /// The way to a peer.

@@ -41,6 +41,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     need_root(&settings)?;
     let clock = Clock::new()?;
     let rights = settings.privileges.as_ref().map(privileges::prepare).transpose()?;
+    let status_group = settings.status_group.as_deref().map(privileges::status_group).transpose()?;
     let mut network_key = secrets::network_secret(&settings, &log)?;
     // It has served, and is wiped by this.
     settings.psk = Secret::new(String::new());
@@ -49,7 +50,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     let tap = settings.tunneling.then(|| Tap::open(&settings.interface)).transpose()?;
     let name = tap.as_ref().map(Tap::name);
     let instance = name.unwrap_or(settings.network.as_str());
-    let control = open_control(instance, &log)?;
+    let control = open_control(instance, status_group, &log)?;
     let mut node_key = secrets::node_secret(&settings, control.is_some().then_some(instance), &log)?;
     let mut secrets = Secrets { network: *network_key, node: *node_key };
     // This frame stays as long as the program runs, and a drop would wipe where they were moved to.
@@ -142,8 +143,8 @@ fn open_sockets(settings: &Settings, log: &Logger) -> io::Result<Udp> {
 }
 
 /// A node that cannot be asked for its status is still a node; two of one name are not.
-fn open_control(name: &str, log: &Logger) -> io::Result<Option<Control>> {
-    match Control::open(name) {
+fn open_control(name: &str, group: Option<u32>, log: &Logger) -> io::Result<Option<Control>> {
+    match Control::open(name, group) {
         Ok(control) => Ok(Some(control)),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
         Err(error) => {

@@ -1,35 +1,20 @@
-//! What a node tells of itself when asked: a text for people, at most 80 columns wide.
+//! What a node tells of itself when asked: the facts, for [`views`](crate::views) to make a page, JSON or a
+//! graph of.
 //!
-//! ```text
-//! node       1a2b3c4d5e6f7081, running for 2 h 13 min
-//! network    LAURI_VPN
-//! interface  peervpn0
-//! port       7000
-//! peers      1 connected, 1 not
-//!
-//! PEER              PATH
-//!        RTT  KEY AGE         UP    FRAMES IN  BYTES IN   FRAMES OUT BYTES OUT
-//! 9f8e7d6c5b4a3921  direct 203.0.113.10:7000
-//!    12.3 ms     45 s  2 h 13 min        1234    1.2 MB          987    300 kB
-//! 0011223344556677  connecting
-//!
-//! initial peers not connected: vps.example.org:7000
-//! carried for others: 12 packets, 3.4 kB, on 1 circuit
-//! discarded: 3 replayed, 1 forged or other network
-//! ```
-//!
-//! No input and output here, and nothing secret to tell (S16).
+//! No input and output here, and nothing secret to tell (S16). Times are in the unit that the key ends in.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
+use std::net::SocketAddr;
 
 use crate::base::discard::Tally;
-use crate::base::event::Way;
+use crate::base::facts::Facts;
 use crate::base::ids::PeerKey;
 use crate::base::settings::{Host, Settings};
-use crate::base::time::{Duration, Instant};
+use crate::base::time::Instant;
+use crate::lan::switch::Place;
 use crate::mesh::peers::Member;
 use crate::node::Node;
+use crate::peer::path::Path;
 
 /// What the node itself does not know.
 #[derive(Clone, Debug)]
@@ -40,6 +25,8 @@ pub struct About {
     /// The UDP port in use.
     port: u16,
     hosts: Vec<Host>,
+    relays: bool,
+    keeps_key: bool,
     /// When the node was started.
     started: Instant,
 }
@@ -52,148 +39,152 @@ impl About {
             interface: interface.map(str::to_owned),
             port,
             hosts: settings.initpeers.clone(),
+            relays: settings.relay,
+            keeps_key: settings.keyfile.is_some(),
             started,
         }
     }
 }
 
-/// The whole text. Ends with a newline.
-pub fn render(now: Instant, about: &About, node: &Node, tally: &Tally) -> String {
-    let mut text = String::with_capacity(1024);
-    // Writing to a String cannot fail.
-    let _ = write_head(&mut text, now, about, node);
-    let _ = write_peers(&mut text, now, node);
-    let _ = write_rest(&mut text, about, node, tally);
-    text
+/// How much is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// Node, peers, initial peers, counters.
+    Short,
+    /// The stations behind each peer too, of which there may be thousands.
+    Whole,
 }
 
-fn write_head(text: &mut String, now: Instant, about: &About, node: &Node) -> std::fmt::Result {
-    writeln!(text, "node       {}, running for {}", node.short(), age(now.since(about.started)))?;
-    writeln!(text, "network    {}", clipped(&about.network, 69))?;
-    writeln!(text, "interface  {}", about.interface.as_deref().unwrap_or("none (enabletunneling is no)"))?;
-    writeln!(text, "port       {}", about.port)?;
-    let up = node.members().filter(|(_, member)| member.peer.is_up()).count();
-    let others = node.members().count() - up;
-    let rest = if others > 0 { format!(", {others} not") } else { String::new() };
-    writeln!(text, "peers      {up} connected{rest}")
-}
-
-fn write_peers(text: &mut String, now: Instant, node: &Node) -> std::fmt::Result {
+/// All there is to tell at `now`.
+pub fn tell(now: Instant, about: &About, node: &Node, tally: &Tally, extent: Extent) -> String {
+    let mut facts = Facts::new();
+    tell_node(&mut facts, now, about, node);
     let mut members: Vec<(PeerKey, &Member)> = node.members().collect();
-    if members.is_empty() {
-        return Ok(());
-    }
     // Connected ones first, those who have been for longest at the top.
     members.sort_by_key(|(_, member)| (member.peer.up_since().is_none(), member.peer.up_since()));
-    writeln!(text, "\nPEER              PATH")?;
-    writeln!(text, "       RTT  KEY AGE         UP    FRAMES IN  BYTES IN   FRAMES OUT BYTES OUT")?;
-    for (key, member) in members {
-        let path = match node.way(key) {
-            Some(Way::Direct(address)) => format!("direct {address}"),
-            Some(Way::Relayed(relay)) => format!("relayed by {relay}"),
-            None => "connecting".to_owned(),
-        };
-        writeln!(text, "{}  {path}", member.peer.short())?;
-        write_figures(text, now, member)?;
+    for &(_, member) in &members {
+        tell_peer(&mut facts, now, node, member);
     }
-    Ok(())
-}
-
-/// The second line of a connected peer.
-fn write_figures(text: &mut String, now: Instant, member: &Member) -> std::fmt::Result {
-    let peer = &member.peer;
-    let (Some(session), Some(since)) = (peer.sessions().current(), peer.up_since()) else { return Ok(()) };
-    let rtt = peer.rtt().map_or("-".to_owned(), milliseconds);
-    let key = age(now.since(session.established_at()));
-    let up = age(now.since(since));
-    let carried = peer.traffic();
-    writeln!(
-        text,
-        "{rtt:>10} {key:>8} {up:>10} {:>12} {:>9} {:>12} {:>9}",
-        carried.opened.frames,
-        bytes(carried.opened.bytes),
-        carried.sealed.frames,
-        bytes(carried.sealed.bytes),
-    )
-}
-
-fn write_rest(text: &mut String, about: &About, node: &Node, tally: &Tally) -> std::fmt::Result {
-    let missing = node.hosts().filter(|(_, entry)| entry.peer.is_none());
-    let missing = missing.filter_map(|(id, _)| about.hosts.get(usize::from(id.0))).map(Host::to_string);
-    write_list(text, "initial peers not connected:", missing)?;
+    for &(key, member) in &members {
+        tell_places(&mut facts, member);
+        tell_reached(&mut facts, node, key, member);
+    }
+    tell_hosts(&mut facts, about, node);
+    if extent == Extent::Whole {
+        tell_stations(&mut facts, now, node);
+    }
     let (relayed, circuits) = node.relayed();
-    if relayed.packets > 0 || circuits > 0 {
-        let s = if circuits == 1 { "" } else { "s" };
-        let size = bytes(relayed.bytes);
-        write!(
-            text,
-            "\ncarried for others: {} packets, {size}, on {circuits} circuit{s}\n",
-            relayed.packets
-        )?;
+    facts
+        .record("relayed")
+        .field("packets", &relayed.packets)
+        .field("bytes", &relayed.bytes)
+        .field("circuits", &circuits);
+    for (why, count) in tally.iter() {
+        facts.record("discard").field("reason", &why.label()).field("packets", &count);
     }
-    write_list(text, "discarded:", tally.iter().map(|(why, count)| format!("{count} {}", why.label())))
+    facts.finish()
 }
 
-/// A heading and what belongs to it, with commas, in lines that fit the screen. Nothing at all for an empty list.
-fn write_list(text: &mut String, heading: &str, items: impl Iterator<Item = String>) -> std::fmt::Result {
-    let mut column = 0;
-    for item in items {
-        if column == 0 {
-            write!(text, "\n{heading}")?;
-            column = heading.len();
-        } else {
-            text.push(',');
-            column += 1;
+fn tell_node(facts: &mut Facts, now: Instant, about: &About, node: &Node) {
+    let interface = about.interface.as_ref();
+    facts
+        .record("node")
+        .field("id", &node.short())
+        .field("version", &env!("CARGO_PKG_VERSION"))
+        .field("network", &about.network)
+        .maybe("interface", interface.map(|name| name as _))
+        .field("port", &about.port)
+        .field("uptime_ms", &(now.since(about.started).as_micros() / 1000))
+        .field("relay", &yes(about.relays))
+        .field("keyfile", &yes(about.keeps_key));
+}
+
+fn tell_peer(facts: &mut Facts, now: Instant, node: &Node, member: &Member) {
+    let peer = &member.peer;
+    facts.record("peer").field("id", &peer.short());
+    let Some(since) = peer.up_since() else {
+        facts.field("path", &"none");
+        return;
+    };
+    match peer.path() {
+        Some(Path::Direct(address)) => _ = facts.field("path", &"direct").field("address", &address),
+        Some(Path::Via { relay, .. }) => {
+            facts.field("path", &"relayed");
+            if let Some(relay) = node.short_of(relay) {
+                facts.field("relay", &relay);
+            }
         }
-        // One for the blank, one for the comma that may follow.
-        if column + item.len() + 2 > WIDTH {
-            write!(text, "\n ")?;
-            column = 1;
+        None => _ = facts.field("path", &"none"),
+    }
+    let rtt = peer.rtt().map(|rtt| rtt.as_micros());
+    facts.maybe("rtt_us", rtt.as_ref().map(|rtt| rtt as _));
+    facts.field("up_s", &now.since(since).as_secs());
+    if let Some(session) = peer.sessions().current() {
+        facts.field("key_age_s", &now.since(session.established_at()).as_secs());
+    }
+    let carried = peer.traffic();
+    facts
+        .field("frames_in", &carried.opened.frames)
+        .field("bytes_in", &carried.opened.bytes)
+        .field("frames_out", &carried.sealed.frames)
+        .field("bytes_out", &carried.sealed.bytes)
+        .field("silent_s", &now.since(peer.last_heard()).as_secs());
+}
+
+/// Where the peer might be reached directly, and is not.
+fn tell_places(facts: &mut Facts, member: &Member) {
+    let peer = &member.peer;
+    let in_use = |address: &SocketAddr| peer.path() == Some(Path::Direct(*address));
+    for address in peer.endpoints().iter().filter(|address| !in_use(address)) {
+        let from = if peer.endpoints().proved.has(address) { "proved" } else { "told" };
+        facts
+            .record("candidate")
+            .field("peer", &peer.short())
+            .field("address", &address)
+            .field("known", &from);
+    }
+}
+
+/// Whom the peer says to reach directly.
+fn tell_reached(facts: &mut Facts, node: &Node, key: PeerKey, member: &Member) {
+    if !member.peer.is_up() {
+        return;
+    }
+    for (other, there) in node.members() {
+        if other != key && member.news.reaches(other.slot) {
+            facts.record("reach").field("peer", &member.peer.short()).field("other", &there.peer.short());
         }
-        write!(text, " {item}")?;
-        column += 1 + item.len();
-    }
-    if column > 0 { writeln!(text) } else { Ok(()) }
-}
-
-const WIDTH: usize = 80;
-
-fn clipped(text: &str, width: usize) -> String {
-    if text.len() <= width { text.to_owned() } else { format!("{}…", text.get(..width - 1).unwrap_or("")) }
-}
-
-/// A length of time in its two largest units at most.
-fn age(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min"),
-        (0, _, _) => format!("{hours} h {} min", minutes % 60),
-        (1..100, _, _) => format!("{days} d {} h", hours % 24),
-        _ => format!("{days} d"),
     }
 }
 
-fn milliseconds(time: Duration) -> String {
-    let tenths = time.as_micros() / 100;
-    if tenths < 1000 { format!("{}.{} ms", tenths / 10, tenths % 10) } else { format!("{} ms", tenths / 10) }
+fn tell_hosts(facts: &mut Facts, about: &About, node: &Node) {
+    for (id, entry) in node.hosts() {
+        let Some(host) = about.hosts.get(usize::from(id.0)) else { continue };
+        facts.record("host").field("name", host);
+        match entry.peer.and_then(|key| node.short_of(key)) {
+            Some(peer) => _ = facts.field("state", &"connected").field("peer", &peer),
+            None if entry.addresses().next().is_none() => _ = facts.field("state", &"unresolved"),
+            None => _ = facts.field("state", &"silent"),
+        }
+    }
 }
 
-/// A number of bytes in its largest decimal unit, with one digit behind the point below ten.
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
-    let (mut rest, mut unit, mut size) = (count, 0, 1);
-    while rest >= 1000 && unit + 1 < UNITS.len() {
-        rest /= 1000;
-        unit += 1;
-        size *= 1000;
+fn tell_stations(facts: &mut Facts, now: Instant, node: &Node) {
+    for station in node.switch().entries() {
+        facts.record("station").field("mac", &station.mac).field("vlan", &station.vlan);
+        match station.place {
+            Place::Local => _ = facts.field("place", &"local"),
+            Place::Peer(key) => {
+                let peer = node.short_of(key);
+                facts.field("place", &"peer").maybe("peer", peer.as_ref().map(|peer| peer as _));
+            }
+        }
+        facts.field("seen_s", &now.since(station.seen).as_secs());
     }
-    if unit > 0 && rest < 10 {
-        format!("{rest}.{} {}", count % size * 10 / size, UNITS[unit])
-    } else {
-        format!("{rest} {}", UNITS[unit])
-    }
+}
+
+fn yes(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
 }
 
 #[cfg(test)]
@@ -203,10 +194,12 @@ mod tests {
     use super::*;
     use crate::base::discard::Discard;
     use crate::base::event::Event;
+    use crate::base::facts::{self, Fact};
     use crate::base::ids::HostId;
     use crate::base::limits::PACKETS;
     use crate::base::outbox::Outbox;
     use crate::base::settings::{InterfaceName, LogLevel, NetworkName, Secret};
+    use crate::base::time::Duration;
 
     fn settings(initpeers: Vec<Host>) -> Settings {
         Settings {
@@ -232,6 +225,7 @@ mod tests {
             use_relay: true,
             keyfile: None,
             privileges: None,
+            status_group: None,
             loglevel: LogLevel::Info,
         }
     }
@@ -259,7 +253,7 @@ mod tests {
         }
 
         fn text(&self, now: Instant) -> String {
-            render(now, &self.about, &self.node, self.out.tally())
+            tell(now, &self.about, &self.node, self.out.tally(), Extent::Short)
         }
     }
 
@@ -297,6 +291,10 @@ mod tests {
         any
     }
 
+    fn one<'a>(told: &[Fact<'a>], name: &str) -> Fact<'a> {
+        *told.iter().find(|fact| fact.name == name).unwrap()
+    }
+
     /// A node that knows the other and one that nobody finds.
     fn pair() -> (Side, Side) {
         let host = |name: &str| Host { name: name.into(), port: 7000 };
@@ -322,86 +320,67 @@ mod tests {
         talk(at(60), &mut a, &mut b);
         a.out.count(Discard::Replayed);
         let [ours, theirs] = [a.text(at(8000)), b.text(at(8000))];
-        let short = b.node.short();
-        for line in [
-            &format!("node       {}, running for 2 h 13 min", a.node.short()),
-            "network    LAURI_VPN",
-            "interface  peervpn0",
-            "port       7000",
-            "peers      1 connected",
-            &format!("{short}  direct [2001:db8:1111:2222:3333:4444:5555:6666]:65535"),
-            "discarded: 1 replayed",
-        ] {
-            assert!(ours.lines().any(|other| other == line), "no line '{line}' in:\n{ours}");
-        }
-        let figures: Vec<&str> = ours.lines().nth(9).unwrap().split_whitespace().collect();
-        assert_eq!(
-            figures[1..],
-            ["2", "h", "13", "min", "2", "h", "13", "min", "0", "0", "B", "2", "2.0", "kB"]
-        );
-        assert!(theirs.contains("direct 203.0.113.10:7000"), "{theirs}");
-        assert!(theirs.contains("\ninitial peers not connected: nobody.example.org:7000\n"), "{theirs}");
-        assert!(!theirs.contains("a.example.org"), "{theirs}");
-        let received: Vec<&str> = theirs.lines().nth(9).unwrap().split_whitespace().collect();
-        assert_eq!(received[received.len() - 6..], ["2", "2.0", "kB", "0", "0", "B"]);
+        let [ours, theirs]: [Vec<Fact<'_>>; 2] =
+            [facts::read(&ours).collect::<Vec<_>>(), facts::read(&theirs).collect()];
+
+        let node = one(&ours, "node");
+        assert!(node.is("id", &a.node.short().to_string()));
+        assert!(node.is("network", "LAURI_VPN") && node.is("interface", "peervpn0"));
+        assert_eq!((node.number("port"), node.number("uptime_ms")), (Some(7000), Some(8_000_000)));
+        let peer = one(&ours, "peer");
+        assert!(peer.is("id", &b.node.short().to_string()) && peer.is("path", "direct"));
+        assert!(peer.is("address", "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"));
+        let figures = |peer: Fact<'_>| {
+            ["frames_in", "bytes_in", "frames_out", "bytes_out", "up_s"].map(|key| peer.number(key).unwrap())
+        };
+        assert_eq!(figures(peer), [0, 0, 2, 2000, 8000]);
+        assert!(one(&ours, "discard").is("reason", "replayed") && one(&ours, "discard").is("packets", "1"));
+
+        assert!(one(&theirs, "peer").is("address", "203.0.113.10:7000"));
+        assert_eq!(figures(one(&theirs, "peer")), [2, 2000, 0, 0, 8000]);
+        let hosts: Vec<_> = theirs
+            .iter()
+            .filter(|fact| fact.name == "host")
+            .map(|host| (host.get("name"), host.get("state")))
+            .collect();
+        let expected = [("a.example.org:7000", "connected"), ("nobody.example.org:7000", "unresolved")];
+        assert_eq!(hosts, expected.map(|(name, state)| (Some(name), Some(state))));
     }
 
     #[test]
-    fn a_peer_that_left_is_connecting_and_its_address_is_not_shown() {
+    fn a_peer_that_left_is_connecting_and_may_be_where_it_was() {
         let (mut a, mut b) = pair();
         b.node.stop(at(5), &mut b.out);
         carry(at(5), &mut b, &mut a);
         let text = a.text(at(5));
-        assert!(text.contains("peers      0 connected, 1 not\n"), "{text}");
-        assert!(text.contains(&format!("{}  connecting\n", b.node.short())), "{text}");
-        assert!(!text.contains("2001:db8"), "{text}");
+        let told: Vec<Fact<'_>> = facts::read(&text).collect();
+        let peer = one(&told, "peer");
+        assert!(peer.is("path", "none") && peer.get("up_s").is_none() && peer.get("address").is_none());
+        assert!(one(&told, "candidate").is("address", "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"));
+        assert!(one(&told, "candidate").is("known", "proved"));
     }
 
     #[test]
-    fn every_line_fits_the_screen_and_no_secret_is_in_it() {
+    fn stations_are_told_when_asked_for() {
         let (mut a, mut b) = pair();
-        for why in crate::base::discard::DISCARDS {
-            (0..1000).for_each(|_| b.out.count(why));
-        }
-        send_frame(at(1), &mut a, 1500);
+        send_frame(at(1), &mut a, 100);
         talk(at(1), &mut a, &mut b);
-        // A relay, a long time and much traffic change widths only.
-        for now in [at(1), at(59), at(86_400 * 99 + 86_399), at(86_400 * 5000)] {
-            for text in [a.text(now), b.text(now)] {
-                assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-                // S16
-                assert!(!text.contains("verysecurepassword"));
-            }
+        assert!(!b.text(at(3)).contains("station"));
+        for (side, place) in [(&a, "local"), (&b, "peer")] {
+            let text = tell(at(3), &side.about, &side.node, side.out.tally(), Extent::Whole);
+            let station = facts::read(&text).find(|fact| fact.name == "station").unwrap();
+            assert!(station.is("mac", "02:00:00:00:00:01") && station.is("place", place), "{text}");
+            assert_eq!(station.number("seen_s"), Some(2));
         }
     }
 
     #[test]
-    fn numbers_read_well() {
-        for (count, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (1999, "1.9 kB"),
-            (34_567, "34 kB"),
-            (999_999, "999 kB"),
-            (1_200_000, "1.2 MB"),
-            (u64::MAX, "18446 PB"),
-        ] {
-            assert_eq!(bytes(count), text);
+    fn no_secret_is_told() {
+        let (a, b) = pair();
+        for side in [&a, &b] {
+            // S16
+            let text = tell(at(1), &side.about, &side.node, side.out.tally(), Extent::Whole);
+            assert!(!text.contains("verysecurepassword"));
         }
-        for (seconds, text) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min"),
-            (3599, "59 min"),
-            (3600, "1 h 0 min"),
-            (86_399, "23 h 59 min"),
-            (90_000, "1 d 1 h"),
-            (8_640_000, "100 d"),
-        ] {
-            assert_eq!(age(Duration::from_secs(seconds)), text);
-        }
-        assert_eq!(milliseconds(Duration::from_micros(12_345)), "12.3 ms");
-        assert_eq!(milliseconds(Duration::from_micros(123_456)), "123 ms");
     }
 }

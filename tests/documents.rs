@@ -12,9 +12,15 @@ use peervpn::config::cli::{Early, parse};
 use peervpn::config::load;
 use peervpn::config::options::{OPTIONS, UCI_OPTIONS};
 use peervpn::config::section;
+use peervpn::views::fields::{Form, RECORDS};
 
-const DOCUMENTS: [&str; 6] =
-    ["README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/openwrt.md"];
+/// The pages at the top, and all below docs/.
+fn documents() -> Vec<String> {
+    let top = ["README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let below = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
+    let below = below.filter_map(|name| name.into_string().ok()).filter(|name| name.ends_with(".md"));
+    top.iter().map(|name| (*name).to_owned()).chain(below.map(|name| format!("docs/{name}"))).collect()
+}
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -117,7 +123,7 @@ fn the_commands_of_the_readme_are_commands() {
         assert!(parse(words).is_ok(), "{line}");
     }
     assert!(seen >= 4, "the five minutes have at least genpsk, check, run and status");
-    for command in ["run", "check", "status", "genpsk", "id", "uci", "convert"] {
+    for command in ["run", "check", "status", "explain", "graph", "genpsk", "id", "uci", "convert"] {
         let help = parse([OsString::from(command), OsString::from("--help")]);
         assert!(matches!(help, Err(Early::Answer(_))), "{command}");
         assert!(readme.contains(&format!("`peervpn {command}")) || command == "run", "{command}");
@@ -173,8 +179,31 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
+fn the_page_on_status_has_every_field_and_no_other() {
+    let page = repository("docs/status.md");
+    let mut rest = page.as_str();
+    for record in RECORDS {
+        let kind = if record.single { "object" } else { "array of objects" };
+        let heading = format!("### `{}` ({kind})\n", record.json);
+        let (_, after) = rest.split_once(&heading).unwrap_or_else(|| panic!("{heading} is missing"));
+        rest = after;
+        let section = after.split("### ").next().unwrap();
+        for field in record.fields {
+            let kind = match field.form {
+                Form::Text => "string",
+                Form::Number => "number",
+                Form::Flag => "boolean",
+            };
+            let line = format!("| `{}` | {kind} | {} |\n", field.key, field.help);
+            assert!(section.contains(&line), "docs/status.md lacks the line\n{line}");
+        }
+        assert_eq!(section.matches("\n| `").count(), record.fields.len(), "{}", record.name);
+    }
+}
+
+#[test]
 fn no_link_leads_nowhere() {
-    for document in DOCUMENTS {
+    for document in &documents() {
         let text = prose(&repository(document));
         for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
             if link.contains("://") {

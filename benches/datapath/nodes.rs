@@ -136,6 +136,7 @@ fn settings(knows_hub: bool) -> Settings {
         use_relay: true,
         keyfile: None,
         privileges: None,
+        status_group: None,
         loglevel: LogLevel::Info,
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod discard;
 pub mod event;
+pub mod facts;
 pub mod ids;
 pub mod limits;
 pub mod outbox;

@@ -61,6 +61,8 @@ pub struct Settings {
     pub keyfile: Option<PathBuf>,
     /// What becomes of the process's rights after the start; none keeps them.
     pub privileges: Option<Privileges>,
+    /// The group whose members may ask for the status; none leaves it to root.
+    pub status_group: Option<String>,
     /// What is worth a log line.
     pub loglevel: LogLevel,
 }

@@ -27,8 +27,27 @@ pub enum Command {
     Run(Source),
     /// Read the configuration, tell what is wrong with it, and nothing else.
     Check(Source),
-    /// Ask a running node how it is; a name tells one of several from the others.
-    Status(Option<String>),
+    /// Ask running nodes how they are; a name tells one of several from the others.
+    Status {
+        /// Which node; none: all of this machine.
+        name: Option<String>,
+        /// In what form.
+        form: Form,
+    },
+    /// Show the mesh as a running node sees it.
+    Graph {
+        /// Which node; none: all of this machine.
+        name: Option<String>,
+        /// In Graphviz's language.
+        dot: bool,
+    },
+    /// Tell why packets to somebody take the way they take.
+    Explain {
+        /// A peer's id, a MAC address, an IP address.
+        target: String,
+        /// Which node; none: all of this machine.
+        name: Option<String>,
+    },
     /// Print a new pre-shared key.
     GenPsk,
     /// Print the node id of a configuration.
@@ -48,6 +67,19 @@ pub enum Command {
         /// What to write, where nothing is yet; none for standard output.
         to: Option<PathBuf>,
     },
+}
+
+/// The form of a status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// A page for people.
+    Page,
+    /// The page again and again, with rates.
+    Watch,
+    /// JSON.
+    Json,
+    /// The text format of Prometheus.
+    Metrics,
 }
 
 /// What there is to do about the networks of a router.
@@ -137,7 +169,9 @@ fn read(words: &[&str]) -> Result<Command, Early> {
         Some(Verb::Check(Check { uci: true, file: None })) => Ok(Command::CheckUci),
         Some(Verb::Check(Check { uci: true, file: Some(name) })) => Ok(Command::Check(Source::Uci(name))),
         Some(Verb::Check(Check { uci: false, file })) => Ok(Command::Check(source(file))),
-        Some(Verb::Status(status)) => Ok(Command::Status(status.name)),
+        Some(Verb::Status(status)) => status.command(),
+        Some(Verb::Graph(Graph { name, dot })) => Ok(Command::Graph { name, dot }),
+        Some(Verb::Explain(Explain { target, name })) => Ok(Command::Explain { target, name }),
         Some(Verb::GenPsk(_)) => Ok(Command::GenPsk),
         Some(Verb::Id(Id { file: None, keyfile: Some(path) })) => Ok(Command::IdOfKey(path)),
         Some(Verb::Id(Id { file, keyfile: None })) => Ok(Command::Id(source(file))),
@@ -194,9 +228,7 @@ fn is_section_name(name: &str) -> bool {
     help_triggers("--help", "-h"),
     usage = "[run] [FILE | - | --uci NETWORK]\n       peervpn COMMAND [ARGUMENTS]",
     note = "Without FILE, /etc/peervpn/peervpn.conf and /etc/peervpn.conf are tried in\n\
-            turn; '-' is standard input. 'peervpn help options' explains what FILE may\n\
-            hold. Signals: TERM, INT: stop; HUP: the network changed, retry now; USR1:\n\
-            status to the log. Exit codes: 0 done, 1 failed, 2 wrong configuration."
+            turn; '-' is standard input. 'peervpn help options' explains what it may hold."
 )]
 struct Top {
     /// print the version
@@ -213,6 +245,8 @@ enum Verb {
     Run(Run),
     Check(Check),
     Status(Status),
+    Explain(Explain),
+    Graph(Graph),
     GenPsk(GenPsk),
     Id(Id),
     Uci(UciWord),
@@ -245,11 +279,62 @@ struct Check {
     file: Option<String>,
 }
 
-/// show peers and paths of a running node
+/// show peers and paths of running nodes
 #[derive(FromArgs)]
 #[argh(subcommand, name = "status", help_triggers("--help", "-h"))]
 struct Status {
-    /// which node, if several run here
+    /// as JSON, for programs
+    #[argh(switch)]
+    json: bool,
+
+    /// in the text format of Prometheus
+    #[argh(switch)]
+    metrics: bool,
+
+    /// again every two seconds, with rates
+    #[argh(switch)]
+    watch: bool,
+
+    /// the interface (or network, for a node without one); without it, all
+    #[argh(positional, arg_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Status {
+    fn command(self) -> Result<Command, Early> {
+        let form = match (self.json, self.metrics, self.watch) {
+            (false, false, false) => Form::Page,
+            (true, false, false) => Form::Json,
+            (false, true, false) => Form::Metrics,
+            (false, false, true) => Form::Watch,
+            _ => return Err(misuse("one of --json, --metrics and --watch")),
+        };
+        Ok(Command::Status { name: self.name, form })
+    }
+}
+
+/// tell why packets to a peer take the way they take
+#[derive(FromArgs)]
+#[argh(subcommand, name = "explain", help_triggers("--help", "-h"))]
+struct Explain {
+    /// a peer's id or its beginning, a MAC address, or an IP address
+    #[argh(positional, arg_name = "WHO")]
+    target: String,
+
+    /// the interface of the node to ask; without it, all
+    #[argh(positional, arg_name = "NAME")]
+    name: Option<String>,
+}
+
+/// show who reaches whom in the mesh
+#[derive(FromArgs)]
+#[argh(subcommand, name = "graph", help_triggers("--help", "-h"))]
+struct Graph {
+    /// for Graphviz: peervpn graph --dot | dot -Tsvg
+    #[argh(switch)]
+    dot: bool,
+
+    /// the interface of the node to ask; without it, all
     #[argh(positional, arg_name = "NAME")]
     name: Option<String>,
 }
@@ -393,8 +478,18 @@ mod tests {
             ("check", Command::Check(Source::Usual)),
             ("check -", Command::Check(Source::Stdin)),
             ("check home.conf", Command::Check(file("home.conf"))),
-            ("status", Command::Status(None)),
-            ("status home", Command::Status(Some("home".into()))),
+            ("status", Command::Status { name: None, form: Form::Page }),
+            ("status home", Command::Status { name: Some("home".into()), form: Form::Page }),
+            ("status --json", Command::Status { name: None, form: Form::Json }),
+            ("status --metrics home", Command::Status { name: Some("home".into()), form: Form::Metrics }),
+            ("status --watch", Command::Status { name: None, form: Form::Watch }),
+            ("graph", Command::Graph { name: None, dot: false }),
+            ("graph home --dot", Command::Graph { name: Some("home".into()), dot: true }),
+            ("explain 1a2b", Command::Explain { target: "1a2b".into(), name: None }),
+            (
+                "explain 10.0.0.1 home",
+                Command::Explain { target: "10.0.0.1".into(), name: Some("home".into()) },
+            ),
             ("genpsk", Command::GenPsk),
             ("id", Command::Id(Source::Usual)),
             ("id -", Command::Id(Source::Stdin)),

@@ -47,6 +47,7 @@ pub(crate) struct Draft {
     pub(crate) user: String,
     pub(crate) group: String,
     pub(crate) chroot: Option<PathBuf>,
+    pub(crate) status_group: String,
     pub(crate) loglevel: LogLevel,
 }
 
@@ -128,6 +129,7 @@ impl Draft {
                 group: self.group,
                 chroot: self.chroot,
             }),
+            status_group: Some(self.status_group).filter(|name| !name.is_empty()),
             loglevel: self.loglevel,
         })
     }

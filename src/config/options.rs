@@ -99,7 +99,8 @@ pub const OPTIONS: &[Row] = &[
     off_yet("forceseccomp").help("refuse to run without the filter"),
     row("cipher", "aes256-sha256", "aes256-sha256", |_, v| known_ciphers(v))
         .help("data ciphers in order of preference"),
-    unset_yet("statusgroup", "NAME").help("group that may ask for the status"),
+    row("statusgroup", "NAME", "", |d, v| set(&mut d.status_group, value::account(v)))
+        .help("group that may ask for the status"),
     row("loglevel", "error|warn|info|debug", "info", |d, v| set(&mut d.loglevel, value::loglevel(v)))
         .help("what is worth a log line"),
     gone("enableconsole", "'peervpn status' has replaced the console"),
@@ -297,8 +298,7 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_yet_says_so_in_these_words() {
-        let no_value_yet =
-            ["psk_next", "pskfile_next", "statefile", "allow", "deny", "pin", "statusgroup", "cipher"];
+        let no_value_yet = ["psk_next", "pskfile_next", "statefile", "allow", "deny", "pin", "cipher"];
         let off = [
             "enablenat64clat",
             "enablelandiscovery",
@@ -359,6 +359,7 @@ mod tests {
             ("user", "peervpn"),
             ("group", "peervpn"),
             ("chroot", "/var/empty"),
+            ("statusgroup", "adm"),
             ("loglevel", "debug"),
         ];
         let mut drafts = vec![Draft::new()];

@@ -144,6 +144,11 @@ impl Mesh {
         self.hosts.iter()
     }
 
+    /// A node's identity, short.
+    pub fn short_of(&self, key: PeerKey) -> Option<ShortId> {
+        self.peers.get(key).map(|member| member.peer.short())
+    }
+
     /// The way to a peer, as people see it.
     pub fn way(&self, key: PeerKey) -> Option<Way> {
         Some(match self.peers.get(key)?.peer.path()? {

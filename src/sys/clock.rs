@@ -43,6 +43,11 @@ fn boottime() -> io::Result<u64> {
     Ok(seconds * 1_000_000 + nanoseconds / 1_000)
 }
 
+/// Waits: for the commands that people watch, never in the loop.
+pub fn sleep(time: core::time::Duration) {
+    std::thread::sleep(time);
+}
+
 /// 32 bytes that nobody can guess. Waits until the kernel's generator is seeded, which takes a while on a
 /// router that has just started.
 ///

@@ -3,6 +3,7 @@
 //! `/run/peervpn/NAME.sock`, where NAME is the interface, or the network for a node without one. It is
 //! opened before rights are dropped and stays usable after. S16: only root, or whoever started the
 //! daemon, is answered; the file's mode says so and the kernel's word on the other side is checked too.
+//! With `statusgroup` the file's mode lets the members of that group in.
 //!
 //! A client sends one line and gets text until the end of the stream. At most `CLIENTS` at once, each
 //! with a bounded line, `CLIENT_LIFE` to ask and to take the answer, and no call that waits: a client
@@ -25,6 +26,11 @@ use mio::{Events, Interest, Poll, Registry, Token, event};
 use crate::base::time::{Instant, earliest};
 use crate::sys::files::{because, check_private, effective_user, make_directory, runtime_directory};
 
+/// Asks for what is told of a node; with this request for the stations behind its peers too.
+pub const SHORT: &str = "status";
+/// See [`SHORT`].
+pub const WHOLE: &str = "status stations";
+
 /// Clients served at once.
 const CLIENTS: usize = 4;
 /// How long a client may take from its arrival to the last byte of its answer.
@@ -44,33 +50,36 @@ pub struct Control {
     poll: Poll,
     events: Events,
     clients: [Option<Client>; CLIENTS],
-    owner: libc::uid_t,
+    /// Who is answered beside root; none leaves it to the file's mode, since the kernel names one group of a client only.
+    owner: Option<libc::uid_t>,
     path: PathBuf,
     _lock: File,
 }
 
 impl Control {
-    /// Opens the socket for this name. The name is held until the end of the process.
+    /// Opens the socket for this name, for root and the members of `group`, if there is one. The name is held until
+    /// the end of the process.
     ///
     /// # Errors
     /// A sentence: `AddrInUse` when another daemon of that name runs, else the kernel's.
-    pub fn open(name: &str) -> io::Result<Control> {
-        Control::open_in(&runtime_directory(), name)
+    pub fn open(name: &str, group: Option<u32>) -> io::Result<Control> {
+        Control::open_in(&runtime_directory(), name, group)
     }
 
-    fn open_in(directory: &Path, name: &str) -> io::Result<Control> {
+    fn open_in(directory: &Path, name: &str, group: Option<u32>) -> io::Result<Control> {
         let path = socket_path(directory, name);
         let failed = |error| because(format!("cannot open the control socket {}", path.display()), error);
         make_directory(directory, 0o755).and_then(|()| check_private(directory)).map_err(failed)?;
         let lock = take_lock(&path.with_extension("lock"), name)?;
-        let listener = listen(&path).map_err(failed)?;
+        let listener = listen(&path, group).map_err(failed)?;
         let poll = Poll::new().map_err(failed)?;
         poll.registry()
             .register(&mut SourceFd(&listener.as_raw_fd()), Token(0), Interest::READABLE)
             .map_err(failed)?;
         let events = Events::with_capacity(1 + CLIENTS);
         let clients = [const { None }; CLIENTS];
-        Ok(Control { listener, poll, events, clients, owner: effective_user(), path, _lock: lock })
+        let owner = group.is_none().then(effective_user);
+        Ok(Control { listener, poll, events, clients, owner, path, _lock: lock })
     }
 
     /// Where the socket is.
@@ -109,7 +118,10 @@ impl Control {
     fn accept(&mut self, now: Instant) {
         while let Ok((stream, _)) = self.listener.accept() {
             let place = self.clients.iter_mut().find(|place| place.is_none());
-            let welcome = peer_user(&stream).is_ok_and(|user| user == 0 || user == self.owner);
+            let welcome = match self.owner {
+                Some(owner) => peer_user(&stream).is_ok_and(|user| user == 0 || user == owner),
+                None => true,
+            };
             // Whoever is not welcome, or finds no place, sees the end of the stream.
             let (Some(place), true, Ok(())) = (place, welcome, stream.set_nonblocking(true)) else {
                 continue;
@@ -253,13 +265,18 @@ fn take_lock(path: &Path, name: &str) -> io::Result<File> {
 }
 
 /// Under the lock, so a socket file that is there already is a dead daemon's.
-fn listen(path: &Path) -> io::Result<UnixListener> {
+fn listen(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
+    // Until the group is right nobody but root gets in.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    if let Some(group) = group {
+        std::os::unix::fs::chown(path, None, Some(group))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    }
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -274,22 +291,26 @@ fn socket_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(file)
 }
 
-/// Asks a running daemon: the one of this name, or the only one there is.
+/// Asks running daemons: the one of this name, or all there are. One answer each, in the order of their names.
 ///
 /// # Errors
-/// A sentence: none runs, several do, not root, no answer in time.
-pub fn ask(name: Option<&str>, request: &str) -> io::Result<String> {
+/// A sentence: none runs, not root, no answer in time.
+pub fn ask(name: Option<&str>, request: &str) -> io::Result<Vec<String>> {
     ask_in(&runtime_directory(), name, request, CLIENT_LIFE)
 }
 
-fn ask_in(directory: &Path, name: Option<&str>, request: &str, limit: Duration) -> io::Result<String> {
-    let mut stream = match name {
-        Some(name) => match connect(&socket_path(directory, name))? {
-            Some(stream) => stream,
-            None => return Err(nobody(directory, Some(name))),
-        },
-        None => connect_to_the_only_one(directory)?,
+fn ask_in(directory: &Path, name: Option<&str>, request: &str, limit: Duration) -> io::Result<Vec<String>> {
+    let streams = match name {
+        Some(name) => connect(&socket_path(directory, name))?.into_iter().collect(),
+        None => connect_to_all(directory)?,
     };
+    if streams.is_empty() {
+        return Err(nobody(directory, name));
+    }
+    streams.into_iter().map(|stream| ask_one(stream, request, limit)).collect()
+}
+
+fn ask_one(mut stream: UnixStream, request: &str, limit: Duration) -> io::Result<String> {
     stream.set_write_timeout(Some(limit))?;
     stream.set_read_timeout(Some(limit))?;
     let mut answer = Vec::new();
@@ -325,23 +346,9 @@ fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
     }
 }
 
-fn connect_to_the_only_one(directory: &Path) -> io::Result<UnixStream> {
-    let mut found = None;
-    let mut running = Vec::new();
-    for name in names(directory) {
-        if let Some(stream) = connect(&socket_path(directory, &name))? {
-            found = Some(stream);
-            running.push(name);
-        }
-    }
-    match found {
-        Some(stream) if running.len() == 1 => Ok(stream),
-        Some(_) => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("several run, name one: {}", running.join(", ")),
-        )),
-        None => Err(nobody(directory, None)),
-    }
+fn connect_to_all(directory: &Path) -> io::Result<Vec<UnixStream>> {
+    let streams = names(directory).into_iter().map(|name| connect(&socket_path(directory, &name)));
+    streams.filter_map(Result::transpose).collect()
 }
 
 /// The names of all control sockets, dead or alive, in order.
@@ -429,28 +436,28 @@ mod tests {
     fn a_client_gets_its_answer() {
         let _guard = no_forks();
         let place = Scratch::new();
-        let _running = Running::start(Control::open_in(place.path(), "vpn0").unwrap());
+        let _running = Running::start(Control::open_in(place.path(), "vpn0", None).unwrap());
         for name in [Some("vpn0"), None] {
-            assert_eq!(ask_in(place.path(), name, "twice hello", LONG).unwrap(), "hello hello\n");
+            assert_eq!(ask_in(place.path(), name, "twice hello", LONG).unwrap(), ["hello hello\n"]);
         }
         // More than a socket holds at once.
-        assert_eq!(ask_in(place.path(), None, "long", LONG).unwrap().len(), 300_000);
+        assert_eq!(ask_in(place.path(), None, "long", LONG).unwrap()[0].len(), 300_000);
         // No escape sequence reaches a terminal.
-        assert_eq!(ask_in(place.path(), None, "other", LONG).unwrap(), "what??[2J\n");
+        assert_eq!(ask_in(place.path(), None, "other", LONG).unwrap(), ["what??[2J\n"]);
     }
 
     #[test]
     fn a_silent_client_holds_up_nobody() {
         let _guard = no_forks();
         let place = Scratch::new();
-        let _running = Running::start(Control::open_in(place.path(), "vpn0").unwrap());
+        let _running = Running::start(Control::open_in(place.path(), "vpn0", None).unwrap());
         let path = socket_path(place.path(), "vpn0");
         let _silent = UnixStream::connect(&path).unwrap();
         let mut half = UnixStream::connect(&path).unwrap();
         half.write_all(b"twice ").unwrap();
         let mut greedy = UnixStream::connect(&path).unwrap();
         greedy.write_all(b"long\n").unwrap();
-        assert_eq!(ask_in(place.path(), None, "twice a", LONG).unwrap(), "a a\n");
+        assert_eq!(ask_in(place.path(), None, "twice a", LONG).unwrap(), ["a a\n"]);
         // The others can still go on.
         half.write_all(b"b\n").unwrap();
         let mut text = String::new();
@@ -465,7 +472,7 @@ mod tests {
     fn clients_that_take_too_long_make_room() {
         let _guard = no_forks();
         let place = Scratch::new();
-        let mut control = Control::open_in(place.path(), "vpn0").unwrap();
+        let mut control = Control::open_in(place.path(), "vpn0", None).unwrap();
         let path = socket_path(place.path(), "vpn0");
         let start = Instant::ZERO;
         let idle: Vec<UnixStream> = (0..CLIENTS).map(|_| UnixStream::connect(&path).unwrap()).collect();
@@ -488,7 +495,7 @@ mod tests {
     fn requests_are_one_bounded_line_of_text() {
         let _guard = no_forks();
         let place = Scratch::new();
-        let mut control = Control::open_in(place.path(), "vpn0").unwrap();
+        let mut control = Control::open_in(place.path(), "vpn0", None).unwrap();
         let path = socket_path(place.path(), "vpn0");
         let mut asked = Vec::new();
         let long = [b'x'; REQUEST_MAX];
@@ -511,16 +518,16 @@ mod tests {
     fn one_name_one_daemon_and_dead_sockets_are_replaced() {
         let _guard = no_forks();
         let place = Scratch::new();
-        let first = Control::open_in(place.path(), "vpn0").unwrap();
-        let second = Control::open_in(place.path(), "vpn0").map(|_| ()).unwrap_err();
+        let first = Control::open_in(place.path(), "vpn0", None).unwrap();
+        let second = Control::open_in(place.path(), "vpn0", None).map(|_| ()).unwrap_err();
         assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
         assert_eq!(second.to_string(), "another peervpn runs with the interface or network vpn0");
-        let _other = Control::open_in(place.path(), "vpn1").unwrap();
+        let _other = Control::open_in(place.path(), "vpn1", None).unwrap();
         // S24: what kill -9 leaves behind is in nobody's way.
         drop(first);
         assert!(socket_path(place.path(), "vpn0").exists());
-        let _running = Running::start(Control::open_in(place.path(), "vpn0").unwrap());
-        assert_eq!(ask_in(place.path(), Some("vpn0"), "twice a", LONG).unwrap(), "a a\n");
+        let _running = Running::start(Control::open_in(place.path(), "vpn0", None).unwrap());
+        assert_eq!(ask_in(place.path(), Some("vpn0"), "twice a", LONG).unwrap(), ["a a\n"]);
     }
 
     #[test]
@@ -528,12 +535,11 @@ mod tests {
         let _guard = no_forks();
         let place = Scratch::new();
         assert!(complaint(&place, None).starts_with("no peervpn runs here"));
-        drop(Control::open_in(place.path(), "dead").unwrap());
+        drop(Control::open_in(place.path(), "dead", None).unwrap());
         assert!(complaint(&place, None).starts_with("no peervpn runs here"));
         assert_eq!(complaint(&place, Some("dead")), "no peervpn runs as 'dead', nor any other");
-        let _a = Control::open_in(place.path(), "a").unwrap();
-        let _b = Control::open_in(place.path(), "b").unwrap();
-        assert_eq!(complaint(&place, None), "several run, name one: a, b");
+        let _a = Control::open_in(place.path(), "a", None).unwrap();
+        let _b = Control::open_in(place.path(), "b", None).unwrap();
         assert_eq!(complaint(&place, Some("../c")), "no peervpn runs as '../c'; there is: a, b");
         // Nobody serves this one.
         let stuck = ask_in(place.path(), Some("a"), "x", Duration::from_millis(50)).unwrap_err();
@@ -541,11 +547,45 @@ mod tests {
     }
 
     #[test]
+    fn without_a_name_all_answer() {
+        let _guard = no_forks();
+        let place = Scratch::new();
+        let _b = Running::start(Control::open_in(place.path(), "b", None).unwrap());
+        let _a = Running::start(Control::open_in(place.path(), "a", None).unwrap());
+        drop(Control::open_in(place.path(), "dead", None).unwrap());
+        assert_eq!(ask_in(place.path(), None, "twice x", LONG).unwrap(), ["x x\n", "x x\n"]);
+    }
+
+    #[test]
+    fn members_of_the_group_are_answered_and_nobody_else() {
+        let _guard = no_forks();
+        // S16
+        const GROUP: u32 = 4343;
+        if !root_or_skip("members_of_the_group_are_answered_and_nobody_else") {
+            return;
+        }
+        let place = Scratch::new();
+        std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let _running = Running::start(Control::open_in(place.path(), "vpn0", Some(GROUP)).unwrap());
+        for (groups, is_member) in [(&[GROUP][..], true), (&[], false)] {
+            in_child(|| {
+                // SAFETY: the list is live for the call.
+                unsafe {
+                    assert!(libc::setgroups(groups.len(), groups.as_ptr()) == 0);
+                    assert!(libc::setgid(4242) == 0 && libc::setuid(4242) == 0);
+                }
+                let answer = ask_in(place.path(), Some("vpn0"), "twice x", LONG);
+                assert_eq!(answer.is_ok(), is_member, "{answer:?}");
+            });
+        }
+    }
+
+    #[test]
     fn only_root_is_answered() {
         let _guard = no_forks();
         // S16: by the file's mode, and by the kernel's word where the mode was opened up.
         let place = Scratch::new();
-        let mut control = Control::open_in(place.path(), "vpn0").unwrap();
+        let mut control = Control::open_in(place.path(), "vpn0", None).unwrap();
         let path = socket_path(place.path(), "vpn0");
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
         if !root_or_skip("only_root_is_answered") {
@@ -573,13 +613,13 @@ mod tests {
         let _guard = no_forks();
         let place = Scratch::new();
         std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(Control::open_in(place.path(), "vpn0").is_err());
+        assert!(Control::open_in(place.path(), "vpn0", None).is_err());
     }
 
     #[test]
     fn long_names_still_fit_a_socket() {
         let _guard = no_forks();
         let place = Scratch::new();
-        assert!(Control::open_in(place.path(), &"N".repeat(255)).is_ok());
+        assert!(Control::open_in(place.path(), &"N".repeat(255), None).is_ok());
     }
 }

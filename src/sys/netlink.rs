@@ -64,6 +64,7 @@ pub(super) const HEADER: usize = size_of::<libc::nlmsghdr>();
 pub(super) const LINK_BODY: usize = size_of::<libc::ifinfomsg>();
 pub(super) const ADDRESS_BODY: usize = 8;
 pub(super) const ROUTE_BODY: usize = 12;
+const NEIGHBOUR_BODY: usize = 12;
 
 impl Netlink {
     /// Opens the socket. Reading needs no rights, changing needs `CAP_NET_ADMIN`.
@@ -131,6 +132,23 @@ impl Netlink {
             found.extend(read_address(body).filter(|(_, ready)| *ready).map(|(address, _)| address));
         })
         .context("list the addresses of this host")?;
+        Ok(found)
+    }
+
+    /// The MAC address that this machine has found for an IP address on some link, if it has one.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn neighbour(&mut self, address: IpAddr) -> io::Result<Option<Mac>> {
+        let mut request = [0; NEIGHBOUR_BODY];
+        request[0] = family(address);
+        let mut found = None;
+        self.ask(libc::RTM_GETNEIGH, libc::NLM_F_DUMP, Message::new(&request), &mut |_, body| {
+            let value = |kind| attributes(body, NEIGHBOUR_BODY).find(|(other, _)| *other == kind);
+            let matches = value(libc::NDA_DST).and_then(|(_, ip)| read_ip(ip)) == Some(address);
+            let mac = value(libc::NDA_LLADDR).and_then(|(_, mac)| <[u8; 6]>::try_from(mac).ok());
+            found = mac.filter(|_| matches).map(Mac).or(found);
+        })?;
         Ok(found)
     }
 

@@ -43,6 +43,19 @@ pub fn prepare(wanted: &Privileges) -> io::Result<Prepared> {
     Ok(Prepared { uid, gid, root })
 }
 
+/// The number of the group whose members may ask for the status.
+///
+/// # Errors
+/// A sentence that names the option to change.
+pub fn status_group(name: &str) -> io::Result<u32> {
+    id_of(name, group_by_name)?.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("group '{name}' does not exist (make it, or change statusgroup)"),
+        )
+    })
+}
+
 /// The group for nobody has two names; the sentence tells which one this system has.
 fn unknown_group(name: &str) -> io::Error {
     let other = match name {

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use peervpn::base::discard::Tally;
 use peervpn::base::event::{Event, Way};
 use peervpn::base::ids::Mac;
+use peervpn::base::settings::DEFAULT_PORT;
 use peervpn::base::time::{Duration, Instant};
+use peervpn::status::{self, About, Extent};
 
 use super::frames::{FrameId, SHORTEST, Sent};
 use super::oracle;
@@ -31,6 +33,14 @@ impl World {
     /// Why packets died at a node that runs.
     pub fn tally(&self, node: Id) -> &Tally {
         self.members[node.0].out.tally()
+    }
+
+    /// What a node that runs tells of itself when asked.
+    pub fn status(&self, node: Id) -> String {
+        let member = &self.members[node.0];
+        let about = About::new(&member.spec.settings(), Some("peervpn0"), DEFAULT_PORT, Instant::ZERO);
+        let node = member.node.as_ref().expect("it runs");
+        status::tell(self.now, &about, node, member.out.tally(), Extent::Whole)
     }
 
     /// What a node told, since the world began.

@@ -136,6 +136,7 @@ impl NodeSpec {
             use_relay: self.use_relay,
             keyfile: None,
             privileges: None,
+            status_group: None,
             loglevel: LogLevel::Info,
         }
     }

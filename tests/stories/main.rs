@@ -15,6 +15,7 @@ mod promises;
 mod rekey;
 mod relay;
 mod restart;
+mod status;
 mod storm;
 mod world;
 

@@ -1,0 +1,85 @@
+//! What a node tells of itself is what its table promises, in every form.
+//!
+//! ```text
+//!   a --- NAT --- Internet --- NAT --- b
+//!                    |
+//!                  relay
+//! ```
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use peervpn::base::facts;
+use peervpn::views::fields::{self, Form, RECORDS};
+use peervpn::views::page::{Look, WIDTH};
+use peervpn::views::{Snapshot, explain, graph, json, metrics, page};
+
+use crate::secs;
+use crate::sim::nat::NatSpec;
+use crate::sim::spec::{member, public};
+use crate::sim::{Id, Site, World};
+
+/// Two behind symmetric NATs that talk through a relay, one of them with another initial peer that is not there.
+fn mesh() -> (World, [Id; 3]) {
+    let mut world = World::new(1);
+    let relay = world.add(member().at(public(1)).relay());
+    let [a, b] = [1, 2].map(|n| {
+        let site = world.site(Site::INTERNET, NatSpec::symmetric(Ipv4Addr::new(198, 18, 1, n).into()));
+        let inside: SocketAddr = (Ipv4Addr::new(192, 168, 1, 2), 7000).into();
+        world.add(member().knows(public(1)).knows(public(99)).behind(site, inside))
+    });
+    assert!(world.talks_within(a, b, secs(5)).is_some());
+    world.run_for(secs(40));
+    assert!(world.talks_within(b, a, secs(5)).is_some());
+    (world, [a, b, relay])
+}
+
+#[test]
+fn only_what_the_table_promises_is_told() {
+    let (world, nodes) = mesh();
+    let mut seen = Vec::new();
+    for text in nodes.map(|node| world.status(node)) {
+        for fact in facts::read(&text) {
+            let record = fields::record(fact.name).unwrap_or_else(|| panic!("{} is in no table", fact.name));
+            for (key, value) in fact.fields() {
+                let field = record.field(key).unwrap_or_else(|| panic!("{} {key} is in no table", fact.name));
+                let fits = match field.form {
+                    Form::Text => !value.is_empty(),
+                    Form::Number => value.parse::<u64>().is_ok(),
+                    Form::Flag => matches!(value, "yes" | "no"),
+                };
+                assert!(fits, "{} {key}={value}", fact.name);
+                seen.push((record.name, field.key));
+            }
+        }
+    }
+    let promised =
+        RECORDS.iter().flat_map(|record| record.fields.iter().map(|field| (record.name, field.key)));
+    let missing: Vec<_> = promised.filter(|field| !seen.contains(field)).collect();
+    assert!(missing.is_empty(), "promised and never told: {missing:?}");
+}
+
+#[test]
+fn every_form_tells_of_the_relayed_path() {
+    let (world, [a, b, relay]) = mesh();
+    let text = world.status(a);
+    let snapshot = Snapshot::read(&text);
+    let id = |node| world.status(node).lines().next().unwrap().split('\t').nth(1).unwrap()[3..].to_owned();
+    let (b, relay) = (id(b), id(relay));
+
+    let page = page::render(&snapshot, None, Look::default());
+    assert!(page.contains(&format!("{b}  relayed by {relay}\n")), "{page}");
+    assert!(page.contains("\ninitial peers not connected: 198.18.0.99:7000\n"), "{page}");
+    assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");
+
+    let value: serde_json::Value = serde_json::from_str(&json::render(&snapshot)).unwrap();
+    let peers = value["peers"].as_array().unwrap();
+    assert!(peers.iter().any(|peer| peer["id"] == b && peer["path"] == "relayed" && peer["relay"] == relay));
+    assert!(value["warnings"].as_array().unwrap().iter().any(|warning| warning["code"] == "initpeer-silent"));
+
+    let samples = metrics::render(std::slice::from_ref(&snapshot));
+    assert!(samples.contains(&format!("peer=\"{b}\",path=\"relayed\"}} 1\n")), "{samples}");
+
+    assert!(graph::dot(&snapshot).contains(&format!("\"{b}\" [style=dashed")));
+    assert!(graph::plain(&snapshot).contains(&format!("{b}  relayed by {relay}")));
+    assert!(explain::render(&snapshot, &b).unwrap().contains(&format!("peer {b}: relayed by {relay}\n")));
+}
