@@ -12,7 +12,7 @@
 //!    programs; they know floor 0 only.
 //! 6. [`daemon`]: the event loop, the one file that knows both sides. [`secrets`]: the keys it runs with.
 //! 7. [`start`]: from settings to a running daemon, rights dropped on the way. [`inquire`]: the commands that
-//!    ask one. `main.rs` is above.
+//!    ask one. [`setup`]: the command that writes a configuration. `main.rs` is above.
 //!
 //! To read it in an afternoon, take `base/packet`, `base/outbox`, `node`, `mesh`, `peer/session`,
 //! `wire/envelope`, `crypto/suite`, `daemon`, in this order.
@@ -39,4 +39,5 @@ pub mod daemon;
 pub mod secrets;
 
 pub mod inquire;
+pub mod setup;
 pub mod start;

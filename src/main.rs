@@ -16,7 +16,7 @@ use peervpn::crypto::identity::{PskForm, generate_psk, short_id};
 use peervpn::sys::log::Logger;
 use peervpn::sys::{clock, files, privileges};
 use peervpn::views::page::Look;
-use peervpn::{config, inquire, secrets, start};
+use peervpn::{config, inquire, secrets, setup, start};
 use zeroize::Zeroizing;
 
 /// Which interface is in which bridge.
@@ -51,7 +51,8 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Explain { target, name } => {
             print(&inquire::explanation(&target, name.as_deref()).map_err(failed)?)
         }
-        Command::GenPsk => print(&Zeroizing::new(generate_psk(*clock::entropy().map_err(failed)?) + "\n")),
+        Command::Setup(wanted) => print(&setup::run(&wanted, &new_psk).map_err(failed)?),
+        Command::GenPsk => print(&Zeroizing::new(new_psk().map_err(failed)?.to_string() + "\n")),
         Command::Id(source) => {
             let settings = configure(&source)?.settings;
             let hint = "the configuration names no keyfile, so the node has a new id after each start";
@@ -86,6 +87,10 @@ fn check(source: &Source) -> Result<(), Failure> {
     let Configured { file, notices, exposed, .. } = configure(source)?;
     notices.iter().map(Notice::to_string).chain(exposed).for_each(|text| complain(&text));
     print(&format!("{file}: fine\n"))
+}
+
+fn new_psk() -> io::Result<Zeroizing<String>> {
+    Ok(Zeroizing::new(generate_psk(*clock::entropy()?)))
 }
 
 fn status(name: Option<&str>, form: Form) -> Result<(), Failure> {
@@ -165,7 +170,7 @@ fn read(source: &Source) -> Result<(String, files::Configuration), Failure> {
         }),
         Source::Uci(name) => Err(Failure(2, format!("peervpn: '{name}' is a network, not a file"))),
         Source::Usual => {
-            let hint = "name another file: peervpn FILE";
+            let hint = "'peervpn setup' makes one; or name another file: peervpn FILE";
             first_of(&USUAL_FILES, hint, |file| {
                 Ok((file.display().to_string(), files::read_configuration(file)?))
             })

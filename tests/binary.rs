@@ -85,6 +85,77 @@ impl Drop for Scratch {
 const NOBODY: u32 = 65_534;
 const KEY: &str = "psk correct horse battery staple\n";
 
+// ---- making a configuration ----
+
+/// The line for the shell that ends what `setup` says.
+fn invitation(said: &str) -> String {
+    let line = said.lines().last().unwrap().trim();
+    line.strip_prefix("echo '").unwrap().strip_suffix("' | sudo peervpn setup --join").unwrap().to_owned()
+}
+
+#[test]
+fn two_nodes_are_set_up_with_an_invitation() {
+    let [first, second] = ["setup-first", "setup-second"].map(|name| Scratch::new(name, "", 0o600));
+    [&first, &second].iter().for_each(|file| fs::remove_file(&file.0).unwrap());
+    let words = ["setup", "--network", "flats", "--public", "vps.example.org", "--to", first.path()];
+    let said = run(&words);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    let invitation = invitation(&said.out);
+    assert!(invitation.starts_with("FLATS vps.example.org:7000 peervpn-psk1-"), "{invitation}");
+    let joined = run_with_input(&["setup", "--join", "--to", second.path()], &format!("{invitation}\n"));
+    assert_eq!(joined.code, Some(0), "{joined:?}");
+    for file in [&first, &second] {
+        assert_eq!(fs::metadata(&file.0).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(run(&["check", file.path()]).out, format!("{}: fine\n", file.path()));
+    }
+    let key = |file: &Scratch| {
+        let text = fs::read_to_string(&file.0).unwrap();
+        text.lines().find(|line| line.starts_with("psk ")).unwrap().to_owned()
+    };
+    assert_eq!(key(&first), key(&second));
+    assert!(fs::read_to_string(&second.0).unwrap().contains("\ninitpeers vps.example.org:7000\n"));
+}
+
+#[test]
+fn what_is_there_is_replaced_only_when_asked_for_and_kept_then() {
+    let file = Scratch::new("setup-old", "mine\n", 0o600);
+    run(&["setup", "--to", file.path()]).refused(1, &["stays as it is", "--replace"]);
+    assert_eq!(fs::read_to_string(&file.0).unwrap(), "mine\n");
+    // A wrong answer leaves it too.
+    run(&["setup", "--to", file.path(), "--replace", "--port", "70000"]).refused(1, &["port", "70000"]);
+    assert_eq!(fs::read_to_string(&file.0).unwrap(), "mine\n");
+    let said = run(&["setup", "--to", file.path(), "--replace"]);
+    let kept = Scratch(format!("{}.old", file.path()).into());
+    assert!(said.out.contains(&format!("kept as {}", kept.path())), "{said:?}");
+    assert_eq!(fs::read_to_string(&kept.0).unwrap(), "mine\n");
+    assert_eq!(run(&["check", file.path()]).code, Some(0));
+}
+
+#[test]
+fn a_router_s_file_gets_a_section_and_loses_nothing() {
+    let shipped =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/files/etc/config/peervpn")).unwrap();
+    let file = Scratch::new("setup-uci", &shipped, 0o600);
+    run(&["setup", "--uci", "home", "--to", file.path()]).refused(1, &["'home' already"]);
+    let said = run(&["setup", "--uci", "flats", "--to", file.path()]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let text = fs::read_to_string(&file.0).unwrap();
+    assert!(text.starts_with(&shipped) && text.contains("\nconfig network 'flats'\n"));
+    let conf = run(&["convert", file.path(), "--section", "flats", "--stdout"]);
+    assert_eq!(run_with_input(&["check", "-"], &conf.out).code, Some(0), "{conf:?}");
+}
+
+#[test]
+fn no_invitation_no_configuration() {
+    let file = Scratch::new("setup-none", "", 0o600);
+    fs::remove_file(&file.0).unwrap();
+    for (input, why) in [("", "no answer"), ("home\n", "an invitation has"), ("a - short\n", "psk")] {
+        let ended = run_with_input(&["setup", "--join", "--to", file.path()], input);
+        ended.refused(1, &[why]);
+        assert!(!file.0.exists());
+    }
+}
+
 // ---- what asks for an answer ----
 
 #[test]

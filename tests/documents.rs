@@ -123,7 +123,7 @@ fn the_commands_of_the_readme_are_commands() {
         assert!(parse(words).is_ok(), "{line}");
     }
     assert!(seen >= 4, "the five minutes have at least genpsk, check, run and status");
-    for command in ["run", "check", "status", "explain", "graph", "genpsk", "id", "uci", "convert"] {
+    for command in ["run", "check", "status", "explain", "graph", "setup", "genpsk", "id", "uci", "convert"] {
         let help = parse([OsString::from(command), OsString::from("--help")]);
         assert!(matches!(help, Err(Early::Answer(_))), "{command}");
         assert!(readme.contains(&format!("`peervpn {command}")) || command == "run", "{command}");

@@ -48,6 +48,8 @@ pub enum Command {
         /// Which node; none: all of this machine.
         name: Option<String>,
     },
+    /// Ask a few questions and write a configuration.
+    Setup(Setup),
     /// Print a new pre-shared key.
     GenPsk,
     /// Print the node id of a configuration.
@@ -172,6 +174,7 @@ fn read(words: &[&str]) -> Result<Command, Early> {
         Some(Verb::Status(status)) => status.command(),
         Some(Verb::Graph(Graph { name, dot })) => Ok(Command::Graph { name, dot }),
         Some(Verb::Explain(Explain { target, name })) => Ok(Command::Explain { target, name }),
+        Some(Verb::Setup(setup)) => setup.command(),
         Some(Verb::GenPsk(_)) => Ok(Command::GenPsk),
         Some(Verb::Id(Id { file: None, keyfile: Some(path) })) => Ok(Command::IdOfKey(path)),
         Some(Verb::Id(Id { file, keyfile: None })) => Ok(Command::Id(source(file))),
@@ -247,6 +250,7 @@ enum Verb {
     Status(Status),
     Explain(Explain),
     Graph(Graph),
+    Setup(Setup),
     GenPsk(GenPsk),
     Id(Id),
     Uci(UciWord),
@@ -337,6 +341,67 @@ struct Graph {
     /// the interface of the node to ask; without it, all
     #[argh(positional, arg_name = "NAME")]
     name: Option<String>,
+}
+
+/// ask a few questions and write a configuration
+#[derive(FromArgs, Clone, PartialEq, Eq, Debug)]
+#[argh(subcommand, name = "setup", help_triggers("--help", "-h"))]
+pub struct Setup {
+    /// take name, peer and key from an invitation on standard input
+    #[argh(switch)]
+    pub join: bool,
+
+    /// name of the network
+    #[argh(option, arg_name = "NAME")]
+    pub network: Option<String>,
+
+    /// a node that is there already
+    #[argh(option, arg_name = "HOST:PORT")]
+    pub peer: Option<String>,
+
+    /// where others reach this node
+    #[argh(option, arg_name = "HOST")]
+    pub public: Option<String>,
+
+    /// UDP port
+    #[argh(option, arg_name = "NUMBER")]
+    pub port: Option<String>,
+
+    /// name of the virtual interface
+    #[argh(option, arg_name = "NAME")]
+    pub interface: Option<String>,
+
+    /// this node's address in the VPN
+    #[argh(option, arg_name = "ADDRESS/LENGTH")]
+    pub address: Option<String>,
+
+    /// carry traffic of nodes that cannot reach each other
+    #[argh(switch)]
+    pub relay: bool,
+
+    /// make a network of that name in /etc/config/peervpn
+    #[argh(option, arg_name = "NAME")]
+    pub uci: Option<String>,
+
+    /// the file to write
+    #[argh(option, arg_name = "FILE")]
+    pub to: Option<PathBuf>,
+
+    /// replace the file, and keep the old one beside it
+    #[argh(switch)]
+    pub replace: bool,
+}
+
+impl Setup {
+    fn command(self) -> Result<Command, Early> {
+        if self.join && (self.network.is_some() || self.peer.is_some()) {
+            return Err(misuse("an invitation names the network and a peer already"));
+        }
+        if self.uci.as_ref().is_some_and(|name| !is_section_name(name)) {
+            return Err(misuse("the name of a section has letters, digits and _ only"));
+        }
+        Ok(Command::Setup(self))
+    }
 }
 
 /// make a new key for a network

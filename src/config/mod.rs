@@ -21,6 +21,7 @@ pub mod legacy;
 pub mod options;
 pub mod router;
 pub mod section;
+pub mod setup;
 pub mod uci;
 mod value;
 mod words;

@@ -90,6 +90,15 @@ pub fn store_configuration(path: &Path, text: &str, replace: bool) -> io::Result
         .map_err(|error| because(format!("cannot write {}", path.display()), error))
 }
 
+/// Gives a file another name in its directory, in place of what has that name.
+///
+/// # Errors
+/// A sentence.
+pub fn keep_beside(path: &Path, kept: &Path) -> io::Result<()> {
+    std::fs::rename(path, kept)
+        .map_err(|error| because(format!("cannot keep {} as {}", path.display(), kept.display()), error))
+}
+
 /// Where the settings of the networks of a router are put for their daemons, and nobody else: in memory, by name.
 ///
 /// # Errors
