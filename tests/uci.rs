@@ -174,15 +174,19 @@ fn comments_are_known_by_their_lines() {
 }
 
 #[test]
-fn a_large_file_is_read_at_once() {
-    // A list of all that was there would take minutes.
-    let options: String = (0..90_000).map(|i| format!("o o{i} 1\n")).collect();
-    assert_eq!(
-        uci::read(format!("c a b\n{options}{options}").as_bytes()).unwrap().sections[0].options.len(),
-        90_000
+fn no_file_takes_long_to_read() {
+    // Each name is looked for among those before it, so there is an end to them; values may be as many as there is room.
+    let options: String = (0..1024).map(|i| format!("o o{i} 1\n")).collect();
+    let file = format!("c a b\n{}", options.repeat(80));
+    assert_eq!(uci::read(file.as_bytes()).unwrap().sections[0].options.len(), 1024);
+    let sections: String = (0..1024).map(|i| format!("c a s{i}\n")).collect();
+    assert_eq!(uci::read(sections.repeat(80).as_bytes()).unwrap().sections.len(), 1024);
+    let lists = format!("c a b\n{}", "l v 1\n".repeat(90_000));
+    assert!(
+        matches!(&uci::read(lists.as_bytes()).unwrap().sections[0].options[0].value, Value::List(items) if items.len() == 90_000)
     );
-    let sections: String = (0..90_000).map(|i| format!("c a s{i}\n")).collect();
-    assert_eq!(uci::read(format!("{sections}{sections}").as_bytes()).unwrap().sections.len(), 90_000);
+    assert_eq!(told(format!("{file}o one_more 1\n").as_bytes()), format!("too many names@{}", 1024 * 80 + 2));
+    assert_eq!(told(format!("{sections}c a one_more\n").as_bytes()), "too many names@1025");
 }
 
 // ---- sections ----

@@ -324,6 +324,7 @@ fn unreadable(file: &str, broken: &uci::Broken) -> Fault {
         "invalid character in type field" => "write: config network 'NAME'",
         "option/list command found before the first section" => "write first: config network 'NAME'",
         "NUL byte" => "the file is damaged",
+        "too many names" => "no file has so many sections, and no section so many options",
         why if why.starts_with("EOF") => "a quote that is opened here, or in a line above, is not closed",
         _ => "names of sections are used once",
     };

@@ -10,15 +10,17 @@
 //! * `option` sets, `list` adds. An empty `option` sets nothing and takes nothing away. A section that is opened
 //!   again goes on, if its type is the same.
 //!
-//! The first mistake ends it: half a file is no configuration. Two deviations: a file with a NUL byte in it is
-//! refused, since that is what a loss of power leaves of a file, and a bare keyword that ends the file without a
-//! newline lacks its arguments.
-
-use std::collections::BTreeMap;
+//! The first mistake ends it: half a file is no configuration. Three deviations: a file with a NUL byte in it is
+//! refused, since that is what a loss of power leaves of a file; a bare keyword that ends the file without a
+//! newline lacks its arguments; and there are no more than [`NAMES_MAX`] sections, or options in one.
 
 use zeroize::Zeroizing;
 
 use crate::config::words::{FEW, Keyword, Scanner};
+
+/// So many names are looked through one by one; nobody has more of them.
+const NAMES_MAX: usize = 1024;
+const MANY: &str = "too many names";
 
 /// A piece of the file's text. It may be a secret.
 pub type Bytes = Zeroizing<Vec<u8>>;
@@ -123,6 +125,9 @@ pub fn read(text: &[u8]) -> Result<File, Broken> {
                 Keyword::Option => read_setting(&mut scanner, &mut package, Package::set)?,
                 Keyword::List => read_setting(&mut scanner, &mut package, Package::add)?,
             }
+            if package.is_crowded() {
+                return Err(scanner.broken(MANY));
+            }
         }
     }
     Ok(File { sections: package.sections, comments: scanner.comments })
@@ -166,23 +171,22 @@ struct Package {
     sections: Vec<Section>,
     /// The section that is open.
     current: Option<usize>,
-    by_name: BTreeMap<String, usize>,
-    /// Where each option is, by its section and name.
-    options: BTreeMap<(usize, String), usize>,
 }
 
 impl Package {
+    fn is_crowded(&self) -> bool {
+        let current = self.current.map_or(0, |at| self.sections[at].options.len());
+        self.sections.len().max(current) > NAMES_MAX
+    }
+
     /// Opens a new section, or one of that name again; false if that has another type.
     fn open(&mut self, kind: &str, name: Option<String>, line: usize) -> bool {
-        let known = name.as_ref().and_then(|name| self.by_name.get(name)).copied();
-        if let Some(at) = known {
-            self.current = known;
+        self.current = self.sections.iter().position(|section| name.is_some() && section.name == name);
+        if let Some(at) = self.current {
             return self.sections[at].kind == kind;
         }
-        let at = self.sections.len();
-        self.by_name.extend(name.clone().map(|name| (name, at)));
+        self.current = Some(self.sections.len());
         self.sections.push(Section { kind: kind.to_owned(), name, line, options: Vec::new() });
-        self.current = Some(at);
         true
     }
 
@@ -209,15 +213,12 @@ impl Package {
         // The scanner lets no option come before a section.
         let Some(current) = self.current else { return };
         let settings = &mut self.sections[current].options;
-        match self.options.get(&(current, name.clone())) {
-            Some(&at) => {
-                let before = core::mem::replace(&mut settings[at].value, Value::List(Vec::new()));
-                settings[at].value = with(Some(before));
+        match settings.iter_mut().find(|setting| setting.name == name) {
+            Some(known) => {
+                let before = core::mem::replace(&mut known.value, Value::List(Vec::new()));
+                known.value = with(Some(before));
             }
-            None => {
-                self.options.insert((current, name.clone()), settings.len());
-                settings.push(Setting { name, value: with(None) });
-            }
+            None => settings.push(Setting { name, value: with(None) }),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use core::ffi::CStr;
 use core::time::Duration;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,6 +46,41 @@ pub(super) fn spawn(name: &CStr, body: impl FnOnce(Channel)) -> io::Result<Child
             unsafe { libc::_exit(0) }
         }
         pid => Ok(Child { channel: ours, pid }),
+    }
+}
+
+/// Starts `/bin/sh -c COMMAND` in a process group of its own, whose leader it is: in `/`, with these variables
+/// (`NAME=VALUE`) and no others, with nothing to read, and its output where ours tells of errors. If there is no
+/// such shell, the process ends with 127, as a shell does that finds no program.
+pub(super) fn start_shell(command: &str, variables: &[String]) -> io::Result<libc::pid_t> {
+    let command = CString::new(command)?;
+    let texts = variables.iter().map(|text| CString::new(text.as_str())).collect::<Result<Vec<_>, _>>()?;
+    let mut variables: Vec<_> = texts.iter().map(|text| text.as_ptr()).collect();
+    variables.push(core::ptr::null());
+    let words = [c"sh".as_ptr(), c"-c".as_ptr(), command.as_ptr(), core::ptr::null()];
+    // SAFETY: one thread, as in `spawn`.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: all texts end with a zero, both lists with a null, and all outlive the calls; the descriptors
+            // are numbers to this process, whose owners never run here.
+            unsafe {
+                libc::setpgid(0, 0);
+                libc::chdir(c"/".as_ptr());
+                let nothing = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+                libc::dup2(nothing, 0);
+                if libc::dup2(2, 1) < 0 {
+                    libc::dup2(nothing, 1);
+                    libc::dup2(nothing, 2);
+                }
+                // Rust ignores this one, which a program would inherit.
+                libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+                set_signal_mask(false);
+                libc::execve(c"/bin/sh".as_ptr(), words.as_ptr(), variables.as_ptr());
+                libc::_exit(127)
+            }
+        }
+        pid => Ok(pid),
     }
 }
 

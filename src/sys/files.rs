@@ -385,7 +385,7 @@ pub fn effective_user() -> libc::uid_t {
 
 /// The kernel's error with what was being done in front of it.
 pub(super) fn because(what: impl Display, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {}", super::words(&error)))
+    super::explained(format_args!("{what}"), &error)
 }
 
 #[cfg(test)]

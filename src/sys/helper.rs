@@ -16,11 +16,9 @@
 use core::fmt;
 use core::time::Duration;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use mio::unix::SourceFd;
@@ -320,19 +318,15 @@ impl Work {
     }
 
     fn run(&self, hook: &str, command: &str) -> Outcome {
-        let output = || io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from);
-        let mut shell = Command::new("/bin/sh");
         // S17: no variable of the daemon's, nothing that a remote node can choose.
-        shell.arg("-c").arg(command).env_clear().env("PATH", SEARCH_PATH).env("HOOK", hook);
-        shell.envs(self.plan.environment.iter().map(|(name, value)| (name, value)));
+        let mut variables = vec![format!("PATH={SEARCH_PATH}"), format!("HOOK={hook}")];
+        variables.extend(self.plan.environment.iter().map(|(name, value)| format!("{name}={value}")));
         if let Some(interface) = &self.plan.interface {
-            shell.env("INTERFACE", interface.as_str());
+            variables.push(format!("INTERFACE={interface}"));
         }
-        shell.stdin(Stdio::null()).stdout(output()).stderr(output()).process_group(0).current_dir("/");
-        match shell.spawn() {
-            Err(error) => Outcome::NotStarted(error.raw_os_error().unwrap_or(libc::EIO)),
-            Ok(shell) => libc::pid_t::try_from(shell.id())
-                .map_or(Outcome::NotStarted(libc::EIO), |pid| watch(pid, self.plan.limit)),
+        match child::start_shell(command, &variables) {
+            Err(error) => Outcome::NotStarted(error.raw_os_error().unwrap_or(libc::EINVAL)),
+            Ok(pid) => watch(pid, self.plan.limit),
         }
     }
 

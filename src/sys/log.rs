@@ -1,6 +1,6 @@
 //! Lines to standard error that a person can read.
 //!
-//! Who reads them decides their form: a terminal gets the time of day, the journal its priority as `<4>`
+//! Who reads them decides their form: a terminal gets the time of day (UTC), the journal its priority as `<4>`
 //! (sd-daemon(3)), anything else, procd's pipe above all, the level as a word; its reader knows the time.
 //! One message is one line and one write, whatever names from outside are in it. How often a kind of
 //! message may come is the daemon's affair. Secrets never come here (S16).
@@ -121,7 +121,7 @@ fn line(reader: Reader, level: LogLevel, message: fmt::Arguments<'_>) -> String 
         Reader::Pipe => write!(line, "{}{message}", word(level)),
         Reader::Terminal => {
             let (hour, minute, second) = time_of_day();
-            write!(line, "{hour:02}:{minute:02}:{second:02} {}{message}", word(level))
+            write!(line, "{hour:02}:{minute:02}:{second:02}Z {}{message}", word(level))
         }
     };
     line.0.push('\n');
@@ -176,18 +176,12 @@ fn is_standard_error(stream: &str) -> bool {
     stream == format!("{}:{}", found.st_dev, found.st_ino)
 }
 
-/// Hour, minute and second where the user lives. The only wall clock in the program, for eyes alone (S7).
-fn time_of_day() -> (i32, i32, i32) {
-    let mut local = MaybeUninit::<libc::tm>::uninit();
-    // SAFETY: a null argument makes time only return the time.
-    let now = unsafe { libc::time(std::ptr::null_mut()) };
-    // SAFETY: both pointers are ours and live through the call; a null answer means `local` was not filled.
-    if unsafe { libc::localtime_r(&raw const now, local.as_mut_ptr()) }.is_null() {
-        return (0, 0, 0);
-    }
-    // SAFETY: localtime_r succeeded, so `local` is filled.
-    let local = unsafe { local.assume_init() };
-    (local.tm_hour, local.tm_min, local.tm_sec)
+/// Hour, minute and second of the day, UTC: so the logs of nodes that live in several zones lie side by side. The
+/// only wall clock in the program, for eyes alone (S7).
+fn time_of_day() -> (u64, u64, u64) {
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    (now / 3600 % 24, now / 60 % 60, now % 60)
 }
 
 #[cfg(test)]
@@ -203,7 +197,7 @@ mod tests {
         assert_eq!(say(Reader::Journal, LogLevel::Info), "<6>peer 0011 is up\n");
         let terminal = say(Reader::Terminal, LogLevel::Error);
         assert_eq!(terminal.as_bytes()[2], b':');
-        assert!(terminal.ends_with(" error: peer 0011 is up\n"), "{terminal}");
+        assert!(terminal.ends_with("Z error: peer 0011 is up\n"), "{terminal}");
     }
 
     #[test]

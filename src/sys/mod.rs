@@ -46,8 +46,15 @@ pub(crate) trait Context<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn context(self, doing: impl fmt::Display) -> io::Result<T> {
-        self.map_err(|error| io::Error::new(error.kind(), format!("cannot {doing}: {}", words(&error))))
+        self.map_err(|error| explained(format_args!("cannot {doing}"), &error))
     }
+}
+
+/// In one place, for size.
+#[cold]
+#[inline(never)]
+fn explained(what: fmt::Arguments<'_>, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {}", words(error)))
 }
 
 /// The kernel's words for an error, without the number that Rust appends.

@@ -8,8 +8,7 @@
 //! With `enableprivdrop no` user and capabilities stay, but [`keep_rights`] still sets `no_new_privs`:
 //! the daemon starts no program itself, and the helper, which does, was forked before.
 
-use core::ffi::{CStr, c_int, c_ulong};
-use std::ffi::CString;
+use core::ffi::{c_int, c_ulong};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -32,13 +31,13 @@ pub struct Prepared {
 /// # Errors
 /// A sentence that names the option to change.
 pub fn prepare(wanted: &Privileges) -> io::Result<Prepared> {
-    let uid = id_of(&wanted.user, user_by_name)?.ok_or_else(|| {
+    let uid = id_of(&wanted.user, USERS).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::NotFound,
             format!("user '{}' does not exist (set user, or enableprivdrop no)", wanted.user),
         )
     })?;
-    let gid = id_of(&wanted.group, group_by_name)?.ok_or_else(|| unknown_group(&wanted.group))?;
+    let gid = id_of(&wanted.group, GROUPS).ok_or_else(|| unknown_group(&wanted.group))?;
     let root = wanted.chroot.as_deref().map(open_root).transpose()?;
     Ok(Prepared { uid, gid, root })
 }
@@ -48,7 +47,7 @@ pub fn prepare(wanted: &Privileges) -> io::Result<Prepared> {
 /// # Errors
 /// A sentence that names the option to change.
 pub fn status_group(name: &str) -> io::Result<u32> {
-    id_of(name, group_by_name)?.ok_or_else(|| {
+    id_of(name, GROUPS).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::NotFound,
             format!("group '{name}' does not exist (make it, or change statusgroup)"),
@@ -63,7 +62,7 @@ fn unknown_group(name: &str) -> io::Error {
         "nobody" => Some("nogroup"),
         _ => None,
     };
-    let hint = match other.filter(|other| matches!(id_of(other, group_by_name), Ok(Some(_)))) {
+    let hint = match other.filter(|other| id_of(other, GROUPS).is_some()) {
         Some(other) => format!("this system has '{other}': set group {other}"),
         None => "set group, or enableprivdrop no".to_owned(),
     };
@@ -83,65 +82,23 @@ fn open_root(path: &Path) -> io::Result<File> {
     })
 }
 
-fn id_of(name: &str, by_name: fn(&CStr) -> io::Result<Option<u32>>) -> io::Result<Option<u32>> {
-    let Ok(text) = CString::new(name) else { return Ok(None) };
-    if let Some(id) = by_name(&text)? {
-        return Ok(Some(id));
-    }
+const USERS: &str = "/etc/passwd";
+const GROUPS: &str = "/etc/group";
+
+fn id_of(name: &str, file: &str) -> Option<u32> {
+    // Without such a file there are no names.
+    let text = std::fs::read(file).unwrap_or_default();
     // The highest number means "leave as it is" to the kernel.
-    Ok(name.parse().ok().filter(|id| *id != u32::MAX))
+    id_in(&text, name).or_else(|| name.parse().ok()).filter(|id| *id != u32::MAX)
 }
 
-fn user_by_name(name: &CStr) -> io::Result<Option<u32>> {
-    with_growing_room(|room| {
-        // SAFETY: all pointers are to live memory of the length given; `found` is null or `&entry`, whose
-        // number is read while all of it lives. A zeroed passwd is valid.
-        unsafe {
-            let mut entry: libc::passwd = core::mem::zeroed();
-            let mut found = core::ptr::null_mut();
-            let code = libc::getpwnam_r(
-                name.as_ptr(),
-                &raw mut entry,
-                room.as_mut_ptr().cast(),
-                room.len(),
-                &raw mut found,
-            );
-            (code, (!found.is_null()).then_some(entry.pw_uid))
-        }
+/// The number of a name in passwd(5) or group(5): lines of `NAME:PASSWORD:NUMBER` and more.
+fn id_in(text: &[u8], name: &str) -> Option<u32> {
+    text.split(|&byte| byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|&byte| byte == b':');
+        fields.next().filter(|field| *field == name.as_bytes())?;
+        std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok()
     })
-}
-
-fn group_by_name(name: &CStr) -> io::Result<Option<u32>> {
-    with_growing_room(|room| {
-        // SAFETY: as in `user_by_name`.
-        unsafe {
-            let mut entry: libc::group = core::mem::zeroed();
-            let mut found = core::ptr::null_mut();
-            let code = libc::getgrnam_r(
-                name.as_ptr(),
-                &raw mut entry,
-                room.as_mut_ptr().cast(),
-                room.len(),
-                &raw mut found,
-            );
-            (code, (!found.is_null()).then_some(entry.gr_gid))
-        }
-    })
-}
-
-/// Repeats a lookup with more room as long as it says `ERANGE` (a group with thousands of members).
-fn with_growing_room(look: impl Fn(&mut [u8]) -> (c_int, Option<u32>)) -> io::Result<Option<u32>> {
-    let mut size = 4096;
-    loop {
-        match look(&mut vec![0; size]) {
-            // Systems differ in how they say that there is no such name (getpwnam(3)).
-            (0 | libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM, found) => return Ok(found),
-            (libc::ERANGE, _) if size < 1 << 20 => size *= 2,
-            (code, _) => {
-                return Err(because("cannot look up user or group", io::Error::from_raw_os_error(code)));
-            }
-        }
-    }
 }
 
 impl Prepared {
@@ -338,6 +295,17 @@ mod tests {
         assert_eq!((found.uid, found.gid), (0, 0));
         let found = prepare(&wanted("4242", "4243", None)).unwrap();
         assert_eq!((found.uid, found.gid), (4242, 4243));
+    }
+
+    #[test]
+    fn a_name_is_the_first_field_of_a_line_and_its_number_the_third() {
+        let text = b"root:x:0:0:root:/root:/bin/sh\n# a comment\n\nnobody:*:65534:65534::/:\nodd:x:many\nshort:x\n\xff:x:3";
+        for (name, id) in
+            [("root", Some(0)), ("nobody", Some(65_534)), ("no", None), ("x", None), ("odd", None)]
+        {
+            assert_eq!(id_in(text, name), id, "{name}");
+        }
+        assert_eq!((id_in(text, "short"), id_in(text, ""), id_in(b"", "root")), (None, None, None));
     }
 
     #[test]
