@@ -12,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::base::discard::Discard;
 use crate::base::event::Event;
-use crate::base::limits::{BATCH, NETWORK_SETTLES, PACKETS, PEERS};
+use crate::base::limits::{BATCH, FLOOD, NETWORK_SETTLES, PACKETS};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::base::settings::LogLevel;
@@ -156,7 +156,7 @@ impl Daemon {
         for frame in self.frames.drain(..) {
             self.node.handle_frame(now, frame, &mut self.out);
             // A flood needs a packet for every peer.
-            if self.out.spare() < PEERS {
+            if self.out.spare() < FLOOD {
                 send(now, &mut self.devices.udp, &mut self.out, &mut self.story, &self.log);
             }
         }
@@ -291,6 +291,9 @@ impl Daemon {
     /// Sends and delivers all that waits.
     fn flush(&mut self, now: Instant) -> io::Result<()> {
         send(now, &mut self.devices.udp, &mut self.out, &mut self.story, &self.log);
+        while let Some((to, length)) = self.devices.udp.next_too_long() {
+            self.node.handle_too_long(now, to, length, &mut self.out);
+        }
         while let Some(frame) = self.out.next_frame() {
             let written = self.devices.tap.as_mut().map_or(Ok(()), |tap| tap.write(frame.bytes()));
             self.out.recycle(frame);

@@ -17,7 +17,7 @@ use crate::lan::switch::{Destination, Learned, Switch};
 use crate::mesh::hosts::HostEntry;
 use crate::mesh::peers::Member;
 use crate::mesh::{Mesh, Opened, Relayed};
-use crate::wire::envelope::{Kind, Type};
+use crate::wire::envelope::Type;
 use crate::wire::ether::Frame;
 
 /// A mesh member.
@@ -91,7 +91,7 @@ impl Node {
             }
         }
         match destination {
-            Destination::One(peer) => self.mesh.seal(now, peer, Kind::Frame, packet).map(Fate::Send),
+            Destination::One(peer) => self.mesh.seal_frame(now, peer, packet, out).map(Fate::Send),
             Destination::Everyone => {
                 self.flood(now, packet, out);
                 Ok(Fate::Spent)
@@ -106,7 +106,7 @@ impl Node {
             let Some(peer) = self.mesh.floodable(slot) else { continue };
             let Ok(mut copy) = out.blank() else { return out.count(Discard::NoRoom) };
             copy.copy_from(frame);
-            let fate = self.mesh.seal(now, peer, Kind::Frame, &mut copy).map(Fate::Send);
+            let fate = self.mesh.seal_frame(now, peer, &mut copy, out).map(Fate::Send);
             settle(fate, copy, out);
         }
     }
@@ -174,6 +174,11 @@ impl Node {
     pub fn handle_network_change(&mut self, now: Instant, out: &mut Outbox) {
         self.mesh.handle_network_change(now);
         self.handle_timeout(now, out);
+    }
+
+    /// The kernel refused a datagram of that length to `to`: it is longer than the interface there carries.
+    pub fn handle_too_long(&mut self, now: Instant, to: SocketAddr, length: usize, out: &mut Outbox) {
+        self.mesh.handle_too_long(now, to, length, out);
     }
 
     /// To be called when [`Node::next_timeout`] has come.

@@ -118,6 +118,8 @@ fn tell_peer(facts: &mut Facts, now: Instant, node: &Node, member: &Member) {
     }
     let rtt = peer.rtt().map(|rtt| rtt.as_micros());
     facts.maybe("rtt_us", rtt.as_ref().map(|rtt| rtt as _));
+    let mtu = peer.mtu();
+    facts.maybe("mtu", mtu.as_ref().map(|mtu| mtu as _));
     facts.field("up_s", &now.since(since).as_secs());
     if let Some(session) = peer.sessions().current() {
         facts.field("key_age_s", &now.since(session.established_at()).as_secs());
@@ -315,7 +317,7 @@ mod tests {
     #[test]
     fn two_nodes_see_each_other() {
         let (mut a, mut b) = pair();
-        send_frame(at(60), &mut a, 1500);
+        send_frame(at(60), &mut a, 1000);
         send_frame(at(60), &mut a, 500);
         talk(at(60), &mut a, &mut b);
         a.out.count(Discard::Replayed);
@@ -333,11 +335,11 @@ mod tests {
         let figures = |peer: Fact<'_>| {
             ["frames_in", "bytes_in", "frames_out", "bytes_out", "up_s"].map(|key| peer.number(key).unwrap())
         };
-        assert_eq!(figures(peer), [0, 0, 2, 2000, 8000]);
+        assert_eq!(figures(peer), [0, 0, 2, 1500, 8000]);
         assert!(one(&ours, "discard").is("reason", "replayed") && one(&ours, "discard").is("packets", "1"));
 
         assert!(one(&theirs, "peer").is("address", "203.0.113.10:7000"));
-        assert_eq!(figures(one(&theirs, "peer")), [2, 2000, 0, 0, 8000]);
+        assert_eq!(figures(one(&theirs, "peer")), [2, 1500, 0, 0, 8000]);
         let hosts: Vec<_> = theirs
             .iter()
             .filter(|fact| fact.name == "host")

@@ -219,12 +219,16 @@ fn packet(bytes: &[u8]) -> Packet {
     packet
 }
 
-const SEALED: [(&str, Kind); 6] = [
+const SEALED: [(&str, Kind); 10] = [
     ("keepalive", Kind::Keepalive),
     ("control", Kind::Control),
     ("challenge", Kind::Challenge),
     ("response", Kind::Response),
     ("close", Kind::Close),
+    ("fragment1", Kind::Fragment),
+    ("fragment2", Kind::Fragment),
+    ("probe", Kind::Probe),
+    ("probe_answer", Kind::Probe),
     ("frame", Kind::Frame),
 ];
 
@@ -410,7 +414,7 @@ fn the_times_are_those_of_the_program() {
     let times = values!(REKEY_INITIATOR REKEY_RESPONDER REKEY_JITTER REKEY_YIELD FRAMES_UNTIL ACCEPT_GRACE IDLE_GRACE
         SESSION_UNTIL SESSION_RENEWAL INDEX_REST FIRST_PAUSE BACKOFF_MAX BACKOFF_HOST RESOLVE_AFTER FORGET_AFTER
         PLACE_EVERY BACKOFF_LIVE ANSWER_LIFE CONFIRM_LIFE CONFIRM_EVERY KEEPALIVE QUIET PROBE_AFTER PROBE_EVERY DEAD_AFTER LOST_FOR UPGRADE_MAX
-        RELAY_HEADSTART NEWS_DELAY NEWS_EVERY NEWS_AGAIN CIRCUIT_AGAIN CIRCUIT_IDLE);
+        RELAY_HEADSTART FRAGMENT_LIFE MTU_RAISE MTU_CONFIRM MTU_STALL NEWS_DELAY NEWS_EVERY NEWS_AGAIN CIRCUIT_AGAIN CIRCUIT_IDLE);
     let wanted: BTreeMap<_, _> = times.map(|(name, time)| (name.to_owned(), in_words(time))).into();
     assert_eq!(rows("## 12. Times"), wanted);
 
@@ -425,13 +429,14 @@ fn the_times_are_those_of_the_program() {
 
 #[test]
 fn the_limits_are_those_of_the_program() {
-    let sizes = values!(FRAME_MAX CONTROL_MAX DATAGRAM_MAX PEERS ENDPOINTS_PER_PEER ANSWERS CIRCUITS_PER_PEER CIRCUITS
+    let sizes = values!(FRAME_MAX PATH_FLOOR FRAGMENTS FRAGMENTS_PER_PEER CONTROL_MAX DATAGRAM_MAX PEERS ENDPOINTS_PER_PEER ANSWERS CIRCUITS_PER_PEER CIRCUITS
         HELLOS_REMEMBERED INDEXES_OURS INDEXES_RESTING PSK_MIN NEWS_ENTRIES)
     .map(|(name, value)| (name.to_owned(), value.to_string()));
     let rates = values!(HINTS_PER_SECOND HINTS_BURST PLACE_BURST NEWS_BURST CIRCUIT_PACKETS)
         .map(|(name, value)| (name.to_owned(), value.to_string()));
     let windows = values!(REPLAY_WINDOW HOP_WINDOW).map(|(name, value)| (name.to_owned(), value.to_string()));
     let mut wanted: BTreeMap<String, String> = sizes.into_iter().chain(rates).chain(windows).collect();
+    wanted.insert("MTU_TRIES".into(), limits::MTU_TRIES.to_string());
     wanted.insert("CIRCUIT_TRIES".into(), limits::CIRCUIT_TRIES.to_string());
     assert_eq!((limits::COUNTER_MAX, limits::REKEY_AFTER_PACKETS), ((1 << 48) - 1, 1 << 40));
     wanted.insert("COUNTER_MAX".into(), "2^48 − 1".into());

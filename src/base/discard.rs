@@ -42,10 +42,12 @@ pub enum Discard {
     KernelRefused,
     /// A datagram that came by way of our own interface.
     InsideTunnel,
+    /// A frame of which a part did not come in time.
+    Incomplete,
 }
 
 /// All reasons, in the order of their numbers.
-pub const DISCARDS: [Discard; 19] = [
+pub const DISCARDS: [Discard; 20] = [
     Discard::Truncated,
     Discard::TooLong,
     Discard::Malformed,
@@ -65,6 +67,7 @@ pub const DISCARDS: [Discard; 19] = [
     Discard::NotForwarded,
     Discard::KernelRefused,
     Discard::InsideTunnel,
+    Discard::Incomplete,
 ];
 
 impl Discard {
@@ -90,6 +93,7 @@ impl Discard {
             Discard::NotForwarded => "not forwarded",
             Discard::KernelRefused => "kernel refused",
             Discard::InsideTunnel => "through our own tunnel",
+            Discard::Incomplete => "incomplete frames",
         }
     }
 }

@@ -65,10 +65,19 @@ pub const HELLOS_REMEMBERED: usize = 1024;
 
 /// Packets taken from one source in one turn of the loop.
 pub const BATCH: usize = 64;
-/// Packets that exist: a batch read, a flood to every peer, and what the control plane has under way.
-pub const PACKETS: usize = BATCH + PEERS + 64;
+/// Packets that a flood to every peer takes, each in two parts.
+pub const FLOOD: usize = 2 * PEERS;
+/// Packets that exist: a batch read, a flood, and what the control plane has under way.
+pub const PACKETS: usize = BATCH + FLOOD + 64;
 /// Events that wait for the daemon at most; more are counted and dropped.
 pub const EVENTS: usize = 1024;
+
+/// Frames of which a part is missing, of all peers together.
+pub const FRAGMENTS: usize = 64;
+/// Those of one peer.
+pub const FRAGMENTS_PER_PEER: usize = 8;
+/// A frame of which a part is missing for so long is given up.
+pub const FRAGMENT_LIFE: Duration = Duration::from_secs(1);
 
 /// MAC addresses in the switch.
 pub const MACS: usize = 4096;
@@ -89,7 +98,7 @@ pub const COUNTER_MAX: u64 = (1 << 48) - 1;
 /// A new key is asked for when so many packets were sealed under one.
 pub const REKEY_AFTER_PACKETS: u64 = 1 << 40;
 const _: () = assert!(REKEY_AFTER_PACKETS < COUNTER_MAX / 2);
-const _: () = assert!(BATCH + PEERS < PACKETS);
+const _: () = assert!(BATCH + FLOOD < PACKETS);
 
 // ---- sessions ----
 
@@ -175,6 +184,20 @@ pub const UPGRADE_MAX: Duration = Duration::from_secs(300);
 pub const RELAY_HEADSTART: Duration = Duration::from_millis(200);
 const _: () = assert!(QUIET.as_secs() > KEEPALIVE.as_secs());
 const _: () = assert!(DEAD_AFTER.as_secs() > 2 * PROBE_AFTER.as_secs());
+
+// ---- path MTU ----
+
+/// Datagrams of this length pass every path, as far as the search is concerned (RFC 8899, 5.1.2), in bytes of UDP payload.
+pub const PATH_FLOOR: usize = 1200;
+const _: () = assert!(FRAME_MAX <= 2 * (PATH_FLOOR - RELAY_FRONT - SEAL_FRONT - SEAL_BACK - 1));
+/// A probe is taken for lost after so many tries.
+pub const MTU_TRIES: u8 = 3;
+/// A search that has ended begins anew after this, if there is traffic for it.
+pub const MTU_RAISE: Duration = Duration::from_secs(600);
+/// What is proved is proved again at this interval while it is made use of.
+pub const MTU_CONFIRM: Duration = Duration::from_secs(5);
+/// And so long after something long was sent that nothing followed back.
+pub const MTU_STALL: Duration = Duration::from_millis(500);
 
 // ---- peer exchange and relays ----
 

@@ -64,6 +64,7 @@ impl Mesh {
             Action::TryDirect => self.try_direct(now, key, out),
             Action::Moved(path) => self.moved(now, key, path, out),
             Action::PathDead => self.find_way(now, key, out),
+            Action::Probe { number, length } => self.probe(now, key, number, length, out),
             Action::Rekey => self.rekey(now, key),
             Action::Down(why) => self.part(now, key, why, out),
         }

@@ -19,6 +19,7 @@ pub mod indexes;
 pub mod news;
 pub mod peers;
 mod relay;
+mod sizes;
 mod ways;
 
 use std::net::SocketAddr;
@@ -40,6 +41,7 @@ use crate::mesh::hosts::{HostEntry, Hosts};
 use crate::mesh::indexes::Indexes;
 use crate::mesh::peers::{Member, Peers};
 use crate::peer::Peer;
+use crate::peer::fragment::Reassembly;
 use crate::peer::handshake::Credentials;
 use crate::peer::path::Path;
 use crate::wire::control::Control;
@@ -79,6 +81,7 @@ pub struct Mesh {
     indexes: Indexes,
     answers: Answers,
     circuits: Circuits,
+    reassembly: Reassembly,
     relayed: Relayed,
     /// For datagrams to addresses that others told of and that have proved nothing.
     hints: Hints,
@@ -114,6 +117,7 @@ impl Mesh {
             indexes: Indexes::new(random.u64()),
             answers: Answers::new(random.u64()),
             circuits: Circuits::new(random.u64()),
+            reassembly: Reassembly::new(),
             relayed: Relayed::default(),
             hints: Hints::new(now, random.u64()),
             departed: Vec::with_capacity(PEERS),
@@ -300,8 +304,8 @@ impl Mesh {
                 self.handle_close(now, key, header.index, out);
                 Ok(Opened::Spent)
             }
-            // Offered by nobody yet: a peer that sends them speaks a later version.
-            Kind::Fragment | Kind::Probe => Err(Discard::Unexpected),
+            Kind::Fragment => self.handle_fragment(now, key, header, packet, out),
+            Kind::Probe => self.handle_probe(now, key, path, packet.bytes(), out).map(|()| Opened::Spent),
         };
         if self.peers.get_mut(key).is_some_and(|member| member.peer.take_attention()) {
             self.tend(now, key, out);

@@ -28,6 +28,13 @@ pub enum Action {
     Moved(Path),
     /// There is no path any more: find another.
     PathDead,
+    /// Send a probe of the path's MTU.
+    Probe {
+        /// Its number.
+        number: u64,
+        /// The length of its datagram.
+        length: usize,
+    },
     /// Begin a handshake for a new key.
     Rekey,
     /// The peer is gone.
@@ -50,6 +57,7 @@ impl Peer {
             .or_else(|| self.poll_life(now))
             .or_else(|| self.poll_candidate(now))
             .or_else(|| self.poll_direct(now))
+            .or_else(|| self.poll_mtu(now))
             .or_else(|| self.poll_rekey(now))
     }
 
@@ -122,6 +130,12 @@ impl Peer {
         Some(Action::TryDirect)
     }
 
+    fn poll_mtu(&mut self, now: Instant) -> Option<Action> {
+        self.path.filter(|_| !self.is_lost())?;
+        let (number, length) = self.mtus.poll(now, self.live.last_heard(), self.rtt)?;
+        Some(Action::Probe { number, length })
+    }
+
     fn poll_rekey(&mut self, now: Instant) -> Option<Action> {
         let due = !self.rekeying && self.sessions.rekey_at()? <= now;
         self.rekeying |= due;
@@ -135,7 +149,9 @@ impl Peer {
             self.sessions.next_timeout(),
             self.lost_since.map(|since| since + LOST_FOR),
             self.confirm.as_ref().map(|confirm| confirm.next.min(confirm.until)),
-            self.path.filter(|_| !self.is_lost()).and_then(|_| self.live.next()),
+            self.path
+                .filter(|_| !self.is_lost())
+                .and_then(|_| earliest(self.live.next(), self.mtus.next_timeout(self.live.last_heard()))),
             self.candidate.and_then(|candidate| candidate.move_at()),
             self.try_direct,
             self.sessions.rekey_at().filter(|_| !self.rekeying),

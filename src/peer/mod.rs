@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod due;
+pub mod fragment;
 pub mod handshake;
+pub mod mtu;
 pub mod path;
 pub mod replay;
 pub mod session;
@@ -19,6 +21,7 @@ use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, PROBE_AFTER,
 use crate::base::packet::Packet;
 use crate::base::time::{Backoff, Duration, Instant};
 use crate::crypto::schedule::hmac_sha256;
+use crate::peer::mtu::Mtus;
 use crate::peer::path::{Candidate, Liveness, Nonce, Path, Places};
 use crate::peer::session::Traffic;
 use crate::peer::sessions::{Link, Sessions};
@@ -83,6 +86,7 @@ pub struct Peer {
     path_heard: Instant,
     candidate: Option<Candidate>,
     live: Liveness,
+    mtus: Mtus,
     question: Option<Question>,
     rtt: Option<Duration>,
     /// Where the peer might be reached directly.
@@ -113,6 +117,7 @@ impl Peer {
             path_heard: now,
             candidate: None,
             live: Liveness::new(now),
+            mtus: Mtus::new(),
             question: None,
             rtt: None,
             endpoints: Places::default(),
@@ -366,6 +371,7 @@ impl Peer {
         self.told_path = None;
         self.lost_since = None;
         self.candidate = None;
+        self.mtus.clear();
         self.question = None;
         self.rtt = None;
         self.try_direct = None;
@@ -378,6 +384,35 @@ impl Peer {
         self.rekeying = false;
     }
 
+    // ---- what fits ----
+
+    /// The longest payload that one packet to the peer carries; one of `length` bytes is about to be sent.
+    pub fn room_for(&mut self, now: Instant, length: usize) -> usize {
+        self.attention |= self.mtus.sends(now, length, self.live.last_heard());
+        self.mtus.room()
+    }
+
+    /// The longest payload that one packet will carry, most likely; somebody wants to know.
+    pub fn expected_room(&mut self, now: Instant) -> usize {
+        self.attention |= self.mtus.asked(now);
+        self.mtus.expected_room()
+    }
+
+    /// The MTU of the path in use, in bytes of an IP packet, as far as it is proved.
+    pub fn mtu(&self) -> Option<usize> {
+        self.mtus.mtu().filter(|_| self.path.is_some())
+    }
+
+    /// The probe of that number came through.
+    pub fn probe_answered(&mut self, now: Instant, number: u64) {
+        self.attention |= self.mtus.answered(now, number);
+    }
+
+    /// The kernel refused a datagram of that length on the path in use.
+    pub fn too_long(&mut self, now: Instant, length: usize) {
+        self.attention |= self.mtus.too_long(now, length);
+    }
+
     // ---- path ----
 
     /// Uses `path` from now on.
@@ -387,6 +422,7 @@ impl Peer {
         }
         if self.path != Some(path) {
             self.rtt = None;
+            self.mtus.enter(now, path);
         }
         // The third message may go again now, to where the peer is.
         if let Some(confirm) = self.confirm.as_mut().filter(|confirm| confirm.by.is_some()) {
@@ -423,6 +459,7 @@ impl Peer {
     /// Something changed out there: challenges the path in use and the other addresses at once.
     pub fn network_changed(&mut self, now: Instant) {
         self.ask_now = true;
+        self.mtus.network_changed(now);
         if self.direct().is_none() && self.is_up() {
             self.seek_direct(now);
         }

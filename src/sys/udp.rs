@@ -1,6 +1,7 @@
 //! The UDP sockets: one for IPv4 and one for IPv6 on the same port, and what they need of the kernel.
 //!
-//! Datagrams may be longer than the path carries: "don't fragment" is off and IP cuts them. Answers leave from
+//! No datagram is cut on its way ("don't fragment" is set), and only one that is longer than the interface carries is
+//! refused: [`Udp::next_too_long`] tells which. What a path carries is searched for elsewhere. Answers leave from
 //! the address that the question came to (`sources`). IPv4-mapped IPv6 addresses appear on neither side.
 //!
 //! One datagram that cannot be sent is no reason to stop: no route, a firewall's refusal, a full queue all
@@ -31,6 +32,9 @@ const _: () = assert!(HEADROOM + DATAGRAM_MAX <= ROOM);
 const BUFFER: c_int = 1 << 20;
 /// How often another port is tried when the kernel may choose and its choice is taken for the second family.
 const PORT_TRIES: usize = 16;
+
+/// So many refusals of one batch are remembered.
+const REFUSED: usize = 16;
 
 /// Where to listen.
 #[derive(Clone, Debug)]
@@ -75,6 +79,8 @@ pub struct Udp {
     too_long: u64,
     /// Of each datagram of the last batch: who sent it, and our address that it came to.
     came_to: Vec<(SocketAddr, Option<IpAddr>)>,
+    /// What was longer than its interface carries, to be told.
+    refused: Vec<(SocketAddr, usize)>,
 }
 
 impl Udp {
@@ -105,6 +111,7 @@ impl Udp {
             from_inside: 0,
             too_long: 0,
             came_to: Vec::with_capacity(BATCH),
+            refused: Vec::with_capacity(REFUSED),
         };
         let mut refusal =
             io::Error::new(io::ErrorKind::InvalidInput, "cannot listen: IPv4 and IPv6 are both off");
@@ -218,10 +225,18 @@ impl Udp {
     pub fn send_batch(&mut self, out: &mut Outbox, lost: &mut dyn FnMut(SocketAddr, &io::Error)) {
         while let Some((to, packet)) = out.next_datagram() {
             if let Err(error) = self.send(to, &packet) {
+                if error.raw_os_error() == Some(libc::EMSGSIZE) && self.refused.len() < REFUSED {
+                    self.refused.push((to, packet.len()));
+                }
                 lost(to, &error);
             }
             out.recycle(packet);
         }
+    }
+
+    /// A datagram that was longer than the interface carries: where it should have gone, and its length.
+    pub fn next_too_long(&mut self) -> Option<(SocketAddr, usize)> {
+        self.refused.pop()
     }
 
     /// Sends one datagram.
@@ -318,16 +333,17 @@ impl Socket {
     }
 
     fn configure(&self, listen: &Listen) -> io::Result<()> {
-        // The kernel shall say which of our addresses a datagram came to, and cut what the path cannot carry.
+        // The kernel shall say which of our addresses a datagram came to. It shall cut nothing, and believe nobody about
+        // what a path carries: that is searched for by probes.
         let options: &[(c_int, c_int, c_int)] = match self.family {
             Family::V4 => &[
                 (libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
-                (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
+                (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
             ],
             Family::V6 => &[
                 (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1),
                 (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
-                (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT),
+                (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
             ],
         };
         for &(level, name, value) in options {
@@ -478,16 +494,26 @@ mod tests {
     }
 
     #[test]
-    fn a_long_datagram_passes_a_narrow_path_and_returns_whole() {
-        in_namespace("a_long_datagram_passes_a_narrow_path", || {
+    fn what_the_interface_cannot_carry_is_not_cut_but_told() {
+        in_namespace("what_the_interface_cannot_carry", || {
             let mut netlink = Netlink::open().unwrap();
             let lo = netlink.link("lo").unwrap().unwrap();
             netlink.set_mtu(&lo, 1280).unwrap();
             let mut a = Udp::open(&anywhere()).unwrap();
             let mut b = Udp::open(&anywhere()).unwrap();
-            for host in ["127.0.0.1", "::1"] {
-                send(&mut a, address(host, &b), 1900).unwrap();
-                assert_eq!(received(&mut b), [(address(host, &a), 1900)]);
+            for (host, fits) in [("127.0.0.1", 1280 - 28), ("::1", 1280 - 48)] {
+                send(&mut a, address(host, &b), fits).unwrap();
+                assert_eq!(received(&mut b), [(address(host, &a), fits)]);
+                let mut out = Outbox::new(1);
+                let mut packet = out.blank().unwrap();
+                packet.append(&vec![0; fits + 1]).unwrap();
+                out.send(address(host, &b), packet);
+                let mut lost = Vec::new();
+                a.send_batch(&mut out, &mut |to, error| lost.push((to, error.raw_os_error())));
+                assert_eq!(lost, [(address(host, &b), Some(libc::EMSGSIZE))]);
+                assert_eq!(a.next_too_long(), Some((address(host, &b), fits + 1)));
+                assert_eq!((a.next_too_long(), received(&mut b)), (None, vec![]));
+                assert!(out.is_whole());
             }
         });
     }

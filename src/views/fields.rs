@@ -79,6 +79,7 @@ pub const RECORDS: &[Record] = &[
             text("address", "where it is reached, if directly"),
             text("relay", "who relays, if somebody does"),
             number("rtt_us", "the last measured round trip, in microseconds"),
+            number("mtu", "the MTU of the path, as far as it is proved, in bytes"),
             number("up_s", "since it is connected without a break, in seconds; left out when it is not"),
             number("key_age_s", "the age of the session's key, in seconds"),
             number("frames_in", "frames from it"),

@@ -30,6 +30,8 @@ pub struct Link {
     pub truncate: f64,
     /// The longest IP packet that passes, in bytes; longer ones vanish without a word.
     pub mtu: usize,
+    /// Whether that is the sender's own interface, whose kernel refuses what is longer.
+    pub refuses: bool,
 }
 
 /// Losses after Gilbert and Elliott: the link turns bad and good again.
@@ -56,6 +58,7 @@ impl Default for Link {
             corrupt: 0.0,
             truncate: 0.0,
             mtu: 1500,
+            refuses: false,
         }
     }
 }
@@ -64,11 +67,16 @@ impl Link {
     /// The copies of a datagram that arrive, each with the time it takes. `bad` is the burst state of this
     /// direction.
     pub fn carry(&self, bytes: &[u8], bad: &mut bool, chance: &mut Chance) -> Vec<(Duration, Vec<u8>)> {
-        if !self.up || bytes.len() + HEADERS > self.mtu || self.lost(bad, chance) {
+        if !self.up || self.is_too_long(bytes) || self.lost(bad, chance) {
             return Vec::new();
         }
         let copies = if chance.hit(self.duplicate) { 2 } else { 1 };
         (0..copies).map(|_| (self.time(chance), self.damaged(bytes, chance))).collect()
+    }
+
+    /// Whether it is longer than what passes.
+    pub fn is_too_long(&self, bytes: &[u8]) -> bool {
+        bytes.len() + HEADERS > self.mtu
     }
 
     fn lost(&self, bad: &mut bool, chance: &mut Chance) -> bool {

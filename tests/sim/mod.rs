@@ -82,6 +82,7 @@ enum Action {
     Arrive { datagram: Datagram, site: Site },
     Resolved { node: Id, life: u32, host: HostId },
     Answer(FrameId),
+    Refused { node: Id, life: u32, to: SocketAddr, length: usize },
 }
 
 /// Nodes and what lies between them.
@@ -340,7 +341,10 @@ impl World {
                 let found = self.look_up(node, host);
                 self.input(node, None, |node, now, out| node.handle_addresses(now, host, &found, out));
             }
-            Action::Resolved { .. } => {}
+            Action::Refused { node, life, to, length } if self.members[node.0].life == life => {
+                self.input(node, None, |node, now, out| node.handle_too_long(now, to, length, out));
+            }
+            Action::Resolved { .. } | Action::Refused { .. } => {}
         }
     }
 

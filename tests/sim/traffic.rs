@@ -201,6 +201,11 @@ impl World {
             let target = self.network.whose(site, datagram.from, datagram.to);
             let direction = (Some(id), target);
             let link = target.and_then(|target| self.links.get(&(id, target))).unwrap_or(&self.net);
+            if link.refuses && link.is_too_long(&datagram.bytes) {
+                let (life, to, length) = (self.members[id.0].life, datagram.to, datagram.bytes.len());
+                self.schedule(Duration::ZERO, Action::Refused { node: id, life, to, length });
+                continue;
+            }
             let mut bad = self.bursts.contains(&direction);
             let copies = link.carry(&datagram.bytes, &mut bad, &mut self.chance);
             if bad {

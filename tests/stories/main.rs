@@ -9,6 +9,7 @@ pub mod sim;
 mod hostile;
 mod loss;
 mod mesh;
+mod mtu;
 mod pair;
 mod partition;
 mod promises;
