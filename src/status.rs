@@ -10,7 +10,7 @@ use crate::base::discard::Tally;
 use crate::base::facts::Facts;
 use crate::base::ids::PeerKey;
 use crate::base::settings::{Host, Settings};
-use crate::base::time::Instant;
+use crate::base::time::{Duration, Instant};
 use crate::lan::switch::Place;
 use crate::mesh::peers::Member;
 use crate::node::Node;
@@ -94,7 +94,7 @@ fn tell_node(facts: &mut Facts, now: Instant, about: &About, node: &Node) {
         .field("network", &about.network)
         .maybe("interface", interface.map(|name| name as _))
         .field("port", &about.port)
-        .field("uptime_ms", &(now.since(about.started).as_micros() / 1000))
+        .field("uptime_ms", &(micros(now.since(about.started)) / 1000))
         .field("relay", &yes(about.relays))
         .field("keyfile", &yes(about.keeps_key));
 }
@@ -116,7 +116,7 @@ fn tell_peer(facts: &mut Facts, now: Instant, node: &Node, member: &Member) {
         }
         None => _ = facts.field("path", &"none"),
     }
-    let rtt = peer.rtt().map(|rtt| rtt.as_micros());
+    let rtt = peer.rtt().map(micros);
     facts.maybe("rtt_us", rtt.as_ref().map(|rtt| rtt as _));
     let mtu = peer.mtu();
     facts.maybe("mtu", mtu.as_ref().map(|mtu| mtu as _));
@@ -185,6 +185,11 @@ fn tell_stations(facts: &mut Facts, now: Instant, node: &Node) {
     }
 }
 
+/// Microseconds. As 64 bits, which routers can print at little cost.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 fn yes(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
 }
@@ -201,7 +206,6 @@ mod tests {
     use crate::base::limits::PACKETS;
     use crate::base::outbox::Outbox;
     use crate::base::settings::{InterfaceName, LogLevel, NetworkName, Secret};
-    use crate::base::time::Duration;
 
     fn settings(initpeers: Vec<Host>) -> Settings {
         Settings {

@@ -300,14 +300,19 @@ pub fn ask(name: Option<&str>, request: &str) -> io::Result<Vec<String>> {
 }
 
 fn ask_in(directory: &Path, name: Option<&str>, request: &str, limit: Duration) -> io::Result<Vec<String>> {
-    let streams = match name {
-        Some(name) => connect(&socket_path(directory, name))?.into_iter().collect(),
-        None => connect_to_all(directory)?,
-    };
+    let mut streams = Vec::new();
+    match name {
+        Some(name) => streams.extend(connect(&socket_path(directory, name))?),
+        None => streams = connect_to_all(directory)?,
+    }
     if streams.is_empty() {
         return Err(nobody(directory, name));
     }
-    streams.into_iter().map(|stream| ask_one(stream, request, limit)).collect()
+    let mut answers = Vec::with_capacity(streams.len());
+    for stream in streams {
+        answers.push(ask_one(stream, request, limit)?);
+    }
+    Ok(answers)
 }
 
 fn ask_one(mut stream: UnixStream, request: &str, limit: Duration) -> io::Result<String> {
@@ -347,8 +352,11 @@ fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
 }
 
 fn connect_to_all(directory: &Path) -> io::Result<Vec<UnixStream>> {
-    let streams = names(directory).into_iter().map(|name| connect(&socket_path(directory, &name)));
-    streams.filter_map(Result::transpose).collect()
+    let mut streams = Vec::new();
+    for name in names(directory) {
+        streams.extend(connect(&socket_path(directory, &name))?);
+    }
+    Ok(streams)
 }
 
 /// The names of all control sockets, dead or alive, in order.

@@ -3,7 +3,6 @@
 //! This node's own paths are known exactly; between two others there is an edge when either says that it reaches the other
 //! directly. What nobody told is not drawn.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::views::units::milliseconds;
@@ -70,9 +69,13 @@ pub fn plain(snapshot: &Snapshot<'_>) -> String {
 }
 
 /// Direct paths between others, once each.
-fn told_edges<'a>(snapshot: &Snapshot<'a>) -> BTreeSet<(&'a str, &'a str)> {
+fn told_edges<'a>(snapshot: &Snapshot<'a>) -> Vec<(&'a str, &'a str)> {
     let edge = |a: &'a str, b: &'a str| (a.min(b), a.max(b));
-    snapshot.all("reach").filter_map(|fact| Some(edge(fact.get("peer")?, fact.get("other")?))).collect()
+    let told = snapshot.all("reach").filter_map(|fact| Some(edge(fact.get("peer")?, fact.get("other")?)));
+    let mut edges: Vec<_> = told.collect();
+    edges.sort_unstable();
+    edges.dedup();
+    edges
 }
 
 fn edge(text: &mut String, a: &str, b: &str) {

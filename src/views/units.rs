@@ -25,8 +25,7 @@ pub fn bytes(count: u64) -> String {
 
 /// Bytes in so many milliseconds, as bits a second.
 pub fn rate(bytes: u64, milliseconds: u64) -> String {
-    let bits = u128::from(bytes) * 8000 / u128::from(milliseconds.max(1));
-    scaled(u64::try_from(bits).unwrap_or(u64::MAX), "b/s")
+    scaled(bytes.saturating_mul(8000) / milliseconds.max(1), "b/s")
 }
 
 fn scaled(count: u64, unit: &str) -> String {
