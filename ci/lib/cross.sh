@@ -37,7 +37,7 @@ arch_open() {
     # wrong can be asked of any other build.
     FLAGS='-Crelocation-model=static' PANIC=immediate-abort
     # Inlined is only what is tiny; the packages in HOT are exempt.
-    SMALL='"-Cllvm-args=-inlinehint-threshold=15","-Cllvm-args=-inline-threshold=15"'
+    SMALL='"-Cllvm-args=-inlinehint-threshold=5","-Cllvm-args=-inline-threshold=5"'
     case $1 in
     aarch64_*)
         TRIPLE=aarch64-unknown-linux-musl ZIG_TARGET=aarch64-linux-musl ZIG_CPU=generic
