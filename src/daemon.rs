@@ -25,6 +25,7 @@ use crate::sys::control::{Control, WHOLE};
 use crate::sys::events::{Events as NetworkEvents, LinkState};
 use crate::sys::helper::{Helper, Outcome, Report};
 use crate::sys::log::Logger;
+use crate::sys::multicast::Multicast;
 use crate::sys::resolver::{Answer, Resolver};
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::tap::{Tap, Trouble, trouble};
@@ -39,6 +40,8 @@ pub struct Devices {
     pub tap: Option<Tap>,
     /// The sockets.
     pub udp: Udp,
+    /// Beacons on local networks; none unless they are searched.
+    pub multicast: Option<Multicast>,
     /// Changes of the host's network.
     pub network: NetworkEvents,
     /// Signals, blocked otherwise.
@@ -85,8 +88,7 @@ impl Daemon {
     ) -> io::Result<Daemon> {
         let poll = Poll::new()?;
         watch_all(&poll, &mut devices)?;
-        devices.udp.shut_out(devices.network.inside());
-        Ok(Daemon {
+        let mut daemon = Daemon {
             clock,
             log,
             about,
@@ -100,7 +102,9 @@ impl Daemon {
             ready: Ready::default(),
             settled: None,
             events_lost: 0,
-        })
+        };
+        daemon.look_around();
+        Ok(daemon)
     }
 
     /// Runs until it is told to stop, then says goodbye and takes down what `upcmd` set up.
@@ -127,6 +131,7 @@ impl Daemon {
             }
             self.take_frames(now)?;
             self.take_datagrams(now)?;
+            self.take_beacons(now);
             self.take_network_events(now)?;
             self.take_answers(now);
             self.handle_timeouts(now);
@@ -238,6 +243,29 @@ impl Daemon {
         }
     }
 
+    fn take_beacons(&mut self, now: Instant) {
+        let Some(multicast) = &self.devices.multicast else { return };
+        for (family, token) in [(Family::V4, BEACONS4), (Family::V6, BEACONS6)] {
+            if !self.ready.take(token) {
+                continue;
+            }
+            let (node, out) = (&mut self.node, &mut self.out);
+            match multicast.receive(family, &mut |from, bytes| node.handle_beacon(now, from, bytes, out)) {
+                Ok(more) => self.ready.put(token, more),
+                Err(error) => self.log.debug(format_args!("cannot receive beacons: {error}")),
+            }
+        }
+    }
+
+    /// Takes in where this host is now.
+    fn look_around(&mut self) {
+        let Devices { network, udp, multicast, .. } = &mut self.devices;
+        udp.shut_out(network.inside());
+        if let Some(multicast) = multicast {
+            multicast.listen(network.local_networks(multicast.all()));
+        }
+    }
+
     /// What the children have to say.
     fn take_answers(&mut self, now: Instant) {
         if self.ready.take(RESOLVER) {
@@ -263,6 +291,7 @@ impl Daemon {
             self.settled = None;
             self.log.debug(format_args!("the network changed: trying everybody again"));
             self.devices.udp.network_changed();
+            self.look_around();
             self.node.handle_network_change(now, &mut self.out);
         }
         if self.node.next_timeout().is_some_and(|at| at <= now) {
@@ -276,6 +305,9 @@ impl Daemon {
     fn tell(&mut self, now: Instant) {
         while let Some(event) = self.out.next_event() {
             write(&self.log, self.story.of_event(now, &event));
+            if event == Event::Beacon {
+                self.send_beacons();
+            }
             if let Event::Resolve(host) = event
                 && let Some(answer) = self.devices.resolver.ask(host)
             {
@@ -285,6 +317,16 @@ impl Daemon {
         if self.events_lost != self.out.events_lost() {
             self.events_lost = self.out.events_lost();
             write(&self.log, self.story.of_lost_events(now, self.events_lost));
+        }
+    }
+
+    fn send_beacons(&self) {
+        let Some(multicast) = &self.devices.multicast else { return };
+        for (at, own) in (0..).map_while(|at| Some((at, multicast.own(at)?))) {
+            let sent = self.node.beacon(own).map_or(Ok(()), |beacon| multicast.send(at, &beacon));
+            if let Err(error) = sent {
+                self.log.debug(format_args!("cannot send a beacon from {own}: {error}"));
+            }
         }
     }
 
@@ -375,7 +417,9 @@ const NETWORK: Token = Token(4);
 const RESOLVER: Token = Token(5);
 const HELPER: Token = Token(6);
 const CONTROL: Token = Token(7);
-const SOURCES: usize = 8;
+const BEACONS4: Token = Token(8);
+const BEACONS6: Token = Token(9);
+const SOURCES: usize = 10;
 
 fn watch_all(poll: &Poll, devices: &mut Devices) -> io::Result<()> {
     let registry = poll.registry();
@@ -383,6 +427,10 @@ fn watch_all(poll: &Poll, devices: &mut Devices) -> io::Result<()> {
     devices.tap.iter().try_for_each(|tap| watch(registry, tap, TAP))?;
     for (family, token) in [(Family::V4, UDP4), (Family::V6, UDP6)] {
         devices.udp.socket(family).iter().try_for_each(|socket| watch(registry, *socket, token))?;
+    }
+    for (family, token) in [(Family::V4, BEACONS4), (Family::V6, BEACONS6)] {
+        let socket = devices.multicast.as_ref().and_then(|multicast| multicast.socket(family));
+        socket.iter().try_for_each(|socket| watch(registry, socket, token))?;
     }
     watch(registry, &devices.network, NETWORK)?;
     registry.register(&mut devices.resolver, RESOLVER, Interest::READABLE)?;
@@ -392,7 +440,7 @@ fn watch_all(poll: &Poll, devices: &mut Devices) -> io::Result<()> {
 
 /// A bit for each source that may have something.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Ready(u8);
+struct Ready(u16);
 
 impl Ready {
     fn set(&mut self, source: Token) {

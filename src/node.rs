@@ -2,7 +2,7 @@
 //! each packet is decided: sent, delivered, or spent.
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::base::discard::Discard;
 use crate::base::event::{Event, Heard, Way};
@@ -17,6 +17,7 @@ use crate::lan::switch::{Destination, Learned, Switch};
 use crate::mesh::hosts::HostEntry;
 use crate::mesh::peers::Member;
 use crate::mesh::{Mesh, Opened, Relayed};
+use crate::wire::beacon::BEACON;
 use crate::wire::envelope::Type;
 use crate::wire::ether::Frame;
 
@@ -167,6 +168,19 @@ impl Node {
     /// The addresses of an initial peer, as an answer to [`Event::Resolve`]; none when its name leads nowhere.
     pub fn handle_addresses(&mut self, now: Instant, host: HostId, found: &[SocketAddr], out: &mut Outbox) {
         self.mesh.handle_addresses(now, host, found);
+        self.mesh.handle_timeout(now, out);
+    }
+
+    /// The beacon to send from the address `from`, as an answer to [`Event::Beacon`].
+    pub fn beacon(&self, from: IpAddr) -> Option<[u8; BEACON]> {
+        self.mesh.beacon(from)
+    }
+
+    /// A beacon came from `from`, an address on a local network.
+    pub fn handle_beacon(&mut self, now: Instant, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
+        if let Err(why) = self.mesh.handle_beacon(now, from, bytes) {
+            out.count(why);
+        }
         self.mesh.handle_timeout(now, out);
     }
 

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use crate::base::ids::{Mac, ShortId};
 use crate::base::limits::MTU_AUTO;
-use crate::base::settings::{InterfaceName, Secret, Settings};
+use crate::base::settings::{InterfaceName, LanDiscovery, Secret, Settings};
 use crate::crypto::identity::{Identity, short_id};
 use crate::daemon::{Daemon, Devices};
 use crate::node::Node;
@@ -24,6 +24,7 @@ use crate::sys::events::Events;
 use crate::sys::files::effective_user;
 use crate::sys::helper::{HOOK_LIMIT, Helper, Plan};
 use crate::sys::log::Logger;
+use crate::sys::multicast::Multicast;
 use crate::sys::netlink::{Link, Netlink};
 use crate::sys::privileges;
 use crate::sys::resolver::Resolver;
@@ -59,6 +60,8 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     let short = short_id(&Identity::from_secret(secrets.node).id());
     let link = tap.as_ref().map(|tap| set_up(tap, &settings, short)).transpose()?;
     let udp = open_sockets(&settings, &log)?;
+    settings.port = udp.port();
+    let multicast = open_multicast(&settings, &log);
     let network = Events::open(link.as_ref())?;
     let about = About::new(&settings, name, udp.port(), clock.now());
     log.info(format_args!(
@@ -86,7 +89,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     secrets.zeroize();
     seed.zeroize();
     let story = Story::new(&settings.initpeers);
-    let devices = Devices { tap, udp, network, signals, helper, resolver, control };
+    let devices = Devices { tap, udp, multicast, network, signals, helper, resolver, control };
     Daemon::new(clock, log, about, story, node, devices)?.run()
 }
 
@@ -140,6 +143,15 @@ fn open_sockets(settings: &Settings, log: &Logger) -> io::Result<Udp> {
         log.info(format_args!("this kernel has no {}; going on without", family.name()));
     }
     Ok(udp)
+}
+
+/// A node that does not find its neighbours by itself may be told of them by others.
+fn open_multicast(settings: &Settings, log: &Logger) -> Option<Multicast> {
+    let families = [settings.enable_ipv4, settings.enable_ipv6];
+    let all = settings.lan_discovery == LanDiscovery::All;
+    let on = settings.lan_discovery.is_on();
+    let opened = on.then(|| Multicast::open(families, settings.sockmark, all))?;
+    opened.inspect_err(|error| log.warn(format_args!("{error}; going on without"))).ok()
 }
 
 /// A node that cannot be asked for its status is still a node; two of one name are not.

@@ -205,7 +205,7 @@ mod tests {
     use crate::base::ids::HostId;
     use crate::base::limits::PACKETS;
     use crate::base::outbox::Outbox;
-    use crate::base::settings::{InterfaceName, LogLevel, NetworkName, Secret};
+    use crate::base::settings::{InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret};
 
     fn settings(initpeers: Vec<Host>) -> Settings {
         Settings {
@@ -227,6 +227,7 @@ mod tests {
             upcmd: None,
             downcmd: None,
             neighbour_cache: false,
+            lan_discovery: LanDiscovery::No,
             relay: false,
             use_relay: true,
             keyfile: None,

@@ -90,8 +90,8 @@ impl Story {
             Event::HostIsUs(host) => self.turn(host, Standing::Ourselves, |host| {
                 (LogLevel::Info, format!("initial peer {host} is this node itself"))
             }),
-            // Told by its answer.
-            Event::Resolve(_) => None,
+            // The first is told by its answer, the second by who answers it.
+            Event::Resolve(_) | Event::Beacon => None,
         }
     }
 

@@ -8,7 +8,7 @@ use peervpn::base::event::Event;
 use peervpn::base::limits::{BATCH, CIRCUIT_PACKETS, PACKETS};
 use peervpn::base::outbox::Outbox;
 use peervpn::base::packet::Packet;
-use peervpn::base::settings::{Host, InterfaceName, LogLevel, NetworkName, Secret, Settings};
+use peervpn::base::settings::{Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret, Settings};
 use peervpn::base::time::{Duration, Instant};
 use peervpn::node::Node;
 
@@ -132,6 +132,7 @@ fn settings(knows_hub: bool) -> Settings {
         upcmd: None,
         downcmd: None,
         neighbour_cache: false,
+        lan_discovery: LanDiscovery::No,
         relay: !knows_hub,
         use_relay: true,
         keyfile: None,

@@ -103,12 +103,14 @@ skip() {
 
 # ---- nodes ----
 
-# Options on standard input; one of the usual ones can be given again, the last counts.
+# Options on standard input; one of the usual ones can be given again, the last counts. A cable is a local network, on
+# which nodes would find each other by themselves, whatever the story is about.
 conf() {
     {
         echo "networkname netns-test"
         echo "psk $PSK"
         echo "interface peervpn0"
+        echo "enablelandiscovery no"
         cat
     } >"$LAB/$1.conf"
     chmod 600 "$LAB/$1.conf"

@@ -69,6 +69,8 @@ pub enum Event {
     },
     /// Please find the addresses of this initial peer.
     Resolve(HostId),
+    /// Please send a beacon from each address on a local network.
+    Beacon,
     /// An initial peer turned out to be this very node.
     HostIsUs(HostId),
     /// A handshake came to nothing.

@@ -1,6 +1,8 @@
 //! Every bound, every length that is a sum, every interval. A number that two files must agree on
 //! stands here; the compiler checks what holds between them.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use crate::base::time::Duration;
 
 // ---- rooms ----
@@ -222,6 +224,23 @@ pub const SWEEP: Duration = Duration::from_secs(30);
 /// Packets a second that a relay carries on one circuit in one direction.
 pub const CIRCUIT_PACKETS: u32 = 200_000;
 const _: () = assert!(CIRCUIT_IDLE.as_secs() > 3 * KEEPALIVE.as_secs());
+
+// ---- local networks ----
+
+/// Where beacons go over IPv4: a group of the local scope (RFC 2365, section 6.1).
+pub const BEACON_GROUP4: Ipv4Addr = Ipv4Addr::new(239, 255, 112, 118);
+/// Where beacons go over IPv6: a transient group of the link (RFC 4291, section 2.7).
+pub const BEACON_GROUP6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0x7065, 0x6572);
+/// The UDP port that beacons go to, the same for all networks.
+pub const BEACON_PORT: u16 = 17000;
+/// Beacons are sent at this interval.
+pub const BEACON_EVERY: Duration = Duration::from_secs(60);
+/// The interval is up to this much longer, at random.
+pub const BEACON_JITTER: Duration = Duration::from_secs(5);
+/// A beacon from one address has an effect once in this time.
+pub const MEET_EVERY: Duration = Duration::from_secs(60);
+/// Addresses whose beacons are remembered.
+pub const MEETINGS: usize = 128;
 
 // ---- the switch ----
 

@@ -57,6 +57,8 @@ pub struct Settings {
     pub relay: bool,
     /// Whether to use relays.
     pub use_relay: bool,
+    /// On which local networks to look for peers.
+    pub lan_discovery: LanDiscovery,
     /// Where the node's key is kept; none lets it live as long as the process.
     pub keyfile: Option<PathBuf>,
     /// What becomes of the process's rights after the start; none keeps them.
@@ -196,6 +198,25 @@ pub struct Privileges {
     pub group: String,
     /// Directory that becomes the root, if any.
     pub chroot: Option<PathBuf>,
+}
+
+/// On which local networks to look for peers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LanDiscovery {
+    /// On none.
+    No,
+    /// On all but one that leads to the world under a public address.
+    #[default]
+    Yes,
+    /// On all.
+    All,
+}
+
+impl LanDiscovery {
+    /// Whether on any.
+    pub fn is_on(self) -> bool {
+        self != LanDiscovery::No
+    }
 }
 
 /// How much is logged; each level includes those before it.

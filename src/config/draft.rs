@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::base::ids::Mac;
-use crate::base::settings::{Host, InterfaceName, LogLevel, NetworkName, Privileges, Secret, Settings};
+use crate::base::settings::{
+    Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Privileges, Secret, Settings,
+};
 use crate::config::options::OPTIONS;
 use crate::config::value;
 
@@ -42,6 +44,7 @@ pub(crate) struct Draft {
     pub(crate) neighbour_cache: bool,
     pub(crate) relay: bool,
     pub(crate) use_relay: bool,
+    pub(crate) lan_discovery: LanDiscovery,
     pub(crate) keyfile: Option<PathBuf>,
     pub(crate) privdrop: bool,
     pub(crate) user: String,
@@ -121,6 +124,7 @@ impl Draft {
             upcmd: self.upcmd,
             downcmd: self.downcmd,
             neighbour_cache: self.neighbour_cache,
+            lan_discovery: self.lan_discovery,
             relay: self.relay,
             use_relay: self.use_relay,
             keyfile: self.keyfile,

@@ -80,7 +80,8 @@ pub const OPTIONS: &[Row] = &[
         .help("carry traffic of nodes that cannot reach each other"),
     row("userelay", "yes|no", "yes", |d, v| set(&mut d.use_relay, value::boolean(v)))
         .help("use nodes that relay"),
-    off_yet("enablelandiscovery").help("find peers on the local network"),
+    row("enablelandiscovery", "yes|no|all", "yes", |d, v| set(&mut d.lan_discovery, value::lan_discovery(v)))
+        .help("find peers on local networks; all: also on a public one"),
     off_yet("enableportmap").help("ask the NAT for a mapping"),
     row("keyfile", "PATH", "", |d, v| some(&mut d.keyfile, value::path(v)))
         .help("the node's identity; made if missing; else new at each boot"),
@@ -299,14 +300,7 @@ mod tests {
     #[test]
     fn what_does_not_exist_yet_says_so_in_these_words() {
         let no_value_yet = ["psk_next", "pskfile_next", "statefile", "allow", "deny", "pin", "cipher"];
-        let off = [
-            "enablenat64clat",
-            "enablelandiscovery",
-            "enableportmap",
-            "filterdhcp",
-            "enableseccomp",
-            "forceseccomp",
-        ];
+        let off = ["enablenat64clat", "enableportmap", "filterdhcp", "enableseccomp", "forceseccomp"];
         for name in no_value_yet {
             let refused = find(name).unwrap().apply(&mut Draft::new(), "something");
             assert_eq!(refused, Err("not supported yet".into()), "{name}");
@@ -354,6 +348,7 @@ mod tests {
             ("enablendpcache", "yes"),
             ("enablerelay", "yes"),
             ("userelay", "no"),
+            ("enablelandiscovery", "all"),
             ("keyfile", "/etc/peervpn/key"),
             ("enableprivdrop", "no"),
             ("user", "peervpn"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::base::ids::Mac;
 use crate::base::limits::{MTU_MAX, MTU_MIN};
-use crate::base::settings::{DEFAULT_PORT, Host, InterfaceName, LogLevel, NetworkName, Secret};
+use crate::base::settings::{DEFAULT_PORT, Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret};
 use crate::config::fault::shown;
 
 /// The fewest characters of a pre-shared key (S9).
@@ -27,6 +27,16 @@ pub(crate) fn boolean(text: &str) -> Parsed<bool> {
         "yes" | "true" | "1" | "on" | "enabled" => Ok(true),
         "no" | "false" | "0" | "off" | "disabled" => Ok(false),
         _ => Err(format!("'{}' is neither yes nor no", shown(text))),
+    }
+}
+
+/// On which local networks to look for peers.
+pub(crate) fn lan_discovery(text: &str) -> Parsed<LanDiscovery> {
+    match boolean(text) {
+        _ if text.eq_ignore_ascii_case("all") => Ok(LanDiscovery::All),
+        Ok(true) => Ok(LanDiscovery::Yes),
+        Ok(false) => Ok(LanDiscovery::No),
+        Err(why) => Err(why),
     }
 }
 

@@ -239,11 +239,13 @@ pub fn node_tag(name: &NetworkName, instance: &str) -> [u8; 32] {
 }
 
 /// The secrets of a network, one for each purpose. Another purpose gets another field and another label in
-/// [`NetworkKeys::derive`]: the beacon key and the RETRY key (PROTOCOL.md) have their place here.
+/// [`NetworkKeys::derive`].
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct NetworkKeys {
     /// The PSK of the handshake.
     pub handshake: [u8; 32],
+    /// What beacons on local networks are hidden and proved with.
+    pub beacon: [u8; 32],
 }
 
 impl NetworkKeys {
@@ -251,7 +253,10 @@ impl NetworkKeys {
     pub fn derive(network_key: &[u8; 32], name: &NetworkName) -> NetworkKeys {
         let secret = Zeroizing::new(extract(b"peervpn network\0", network_key));
         let name = name.as_str().as_bytes();
-        NetworkKeys { handshake: expand(&secret, &[b"peervpn handshake psk\0", name]) }
+        NetworkKeys {
+            handshake: expand(&secret, &[b"peervpn handshake psk\0", name]),
+            beacon: expand(&secret, &[b"peervpn lan beacon\0", name]),
+        }
     }
 }
 

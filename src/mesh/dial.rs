@@ -38,6 +38,8 @@ pub struct Dial {
     relay_at: Option<Instant>,
     backoff: Backoff,
     hurried: Option<Instant>,
+    /// One try is all.
+    once: bool,
 }
 
 impl Dial {
@@ -50,6 +52,7 @@ impl Dial {
             relay_at: None,
             backoff: Backoff::new(FIRST_PAUSE, longest),
             hurried: None,
+            once: false,
         }
     }
 
@@ -57,6 +60,13 @@ impl Dial {
     pub fn start(&mut self, at: Instant) {
         self.backoff.reset();
         self.next = Some(at);
+        self.once = false;
+    }
+
+    /// Tries once, at `at`.
+    pub fn start_once(&mut self, at: Instant) {
+        self.start(at);
+        self.once = true;
     }
 
     /// Tries at `at` unless a try is due earlier; the pauses go on growing. At most once in [`NEWS_EVERY`], whatever
@@ -87,7 +97,7 @@ impl Dial {
     ) {
         let pause = self.backoff.pause();
         let pause = most.map_or(pause, |most| pause.min(most));
-        self.next = Some(now + pause + jitter(pause / 4));
+        self.next = (!core::mem::take(&mut self.once)).then(|| now + pause + jitter(pause / 4));
     }
 
     /// Waits until `at` without counting it as a try.

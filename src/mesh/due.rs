@@ -5,6 +5,7 @@ use crate::base::limits::{FORGET_AFTER, SWEEP};
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, earliest};
 use crate::mesh::Mesh;
+use crate::mesh::discovery::Discovery;
 use crate::peer::due::Action;
 use crate::wire::envelope::Kind;
 
@@ -14,6 +15,7 @@ impl Mesh {
         if self.due.is_none_or(|at| at > now) {
             return;
         }
+        self.send_beacons(now, out);
         for host in 0..self.hosts.iter().count() {
             let host = HostId(u16::try_from(host).unwrap_or(u16::MAX));
             if let Err(why) = self.dial_host(now, host, out) {
@@ -99,7 +101,8 @@ impl Mesh {
             let news = member.news.next_timeout();
             earliest(earliest(member.peer.next_timeout(), member.dial.next_timeout()), news)
         });
-        let own = [self.answers.next_timeout(), Some(self.sweep_at)];
+        let beacons = self.discovery.as_ref().map(Discovery::next_timeout);
+        let own = [self.answers.next_timeout(), Some(self.sweep_at), beacons];
         hosts.chain(members).chain(own).fold(None, earliest)
     }
 }

@@ -9,6 +9,7 @@ pub mod answers;
 pub mod circuits;
 pub mod dial;
 mod dialing;
+mod discovery;
 mod due;
 mod ends;
 mod exchange;
@@ -36,6 +37,7 @@ use crate::crypto::identity::{Identity, NetworkKeys, short_id};
 use crate::crypto::random::Random;
 use crate::mesh::answers::{Answers, Origin};
 use crate::mesh::circuits::Circuits;
+use crate::mesh::discovery::Discovery;
 use crate::mesh::hints::Hints;
 use crate::mesh::hosts::{HostEntry, Hosts};
 use crate::mesh::indexes::Indexes;
@@ -85,6 +87,10 @@ pub struct Mesh {
     relayed: Relayed,
     /// For datagrams to addresses that others told of and that have proved nothing.
     hints: Hints,
+    /// The port that we listen on.
+    port: u16,
+    /// None unless local networks are searched.
+    discovery: Option<Discovery>,
     /// Peers whose last session ended, for the switch to forget.
     departed: Vec<PeerKey>,
     sweep_at: Instant,
@@ -120,6 +126,8 @@ impl Mesh {
             reassembly: Reassembly::new(),
             relayed: Relayed::default(),
             hints: Hints::new(now, random.u64()),
+            port: settings.port,
+            discovery: settings.lan_discovery.is_on().then(|| Discovery::new(keys.beacon, &mut random, now)),
             departed: Vec::with_capacity(PEERS),
             sweep_at: now + SWEEP,
             turn: 0,
@@ -355,6 +363,7 @@ impl Mesh {
 
     /// The network changed: tries everything again at once, beginning with the names.
     pub fn handle_network_change(&mut self, now: Instant) {
+        self.hurry_beacons(now);
         for (_, entry) in self.hosts.iter_mut() {
             entry.forget_resolving();
             if entry.dial.is_active() {

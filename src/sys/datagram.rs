@@ -49,6 +49,8 @@ pub(crate) struct Arrival {
     pub(crate) to: Option<IpAddr>,
     /// The number of the interface that it came in by; 0 where the kernel does not tell.
     pub(crate) interface: u32,
+    /// What is left of its hop limit, where the socket asks for it.
+    pub(crate) hops: Option<u8>,
 }
 
 /// Receives one datagram from a socket of `family` into `room`.
@@ -65,13 +67,14 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, family: Family, room: &mut [u8]) -
     // SAFETY: `message` points to the name, the room and the control buffer above, which live through the call,
     // with their sizes.
     let length = check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) })?;
-    let (to, interface) = destination(&message);
+    let Told { to, interface, hops } = told(&message);
     Ok(Arrival {
         length: usize::try_from(length).map_err(io::Error::other)?,
         cut: message.msg_flags & libc::MSG_TRUNC != 0,
         from: name.to_address(family),
         to,
         interface,
+        hops,
     })
 }
 
@@ -85,13 +88,27 @@ pub(crate) fn send(
     to: SocketAddr,
     bytes: &[u8],
 ) -> io::Result<()> {
+    send_by(socket, 0, from, to, bytes)
+}
+
+/// Sends `bytes` to `to` by that interface, if it is not 0 and `from` is given.
+///
+/// # Errors
+/// The kernel's own.
+pub(crate) fn send_by(
+    socket: BorrowedFd<'_>,
+    interface: u32,
+    from: Option<IpAddr>,
+    to: SocketAddr,
+    bytes: &[u8],
+) -> io::Result<()> {
     let (mut name, length) = Name::from_address(to);
     let mut control = Control::empty();
     // The kernel only reads the bytes; the field serves both directions and so asks for more.
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut message = message(&mut name, length, &mut part);
     if let Some(from) = from {
-        control.set_source(&mut message, from);
+        control.set_source(&mut message, interface, from);
     }
     // SAFETY: `message` points to the name, `bytes` and the control buffer above, which live through the call,
     // with their sizes.
@@ -192,19 +209,24 @@ impl Control {
         Control { room: [0; Control::SIZE] }
     }
 
-    /// Has `message` leave from the address `from`.
-    fn set_source(&mut self, message: &mut libc::msghdr, from: IpAddr) {
+    /// Has `message` leave from the address `from`, by that interface if it is not 0.
+    fn set_source(&mut self, message: &mut libc::msghdr, interface: u32, from: IpAddr) {
         match from {
             IpAddr::V4(from) => {
                 let information = libc::in_pktinfo {
-                    ipi_ifindex: 0,
+                    ipi_ifindex: c_int::try_from(interface).unwrap_or_default(),
                     ipi_spec_dst: kernel_v4(from),
                     ipi_addr: kernel_v4(Ipv4Addr::UNSPECIFIED),
                 };
                 self.put(message, libc::IPPROTO_IP, libc::IP_PKTINFO, information);
             }
             IpAddr::V6(from) => {
-                let information = libc::in6_pktinfo { ipi6_addr: kernel_v6(from), ipi6_ifindex: 0 };
+                #[allow(
+                    clippy::unnecessary_cast,
+                    reason = "signed with one C library, unsigned with another"
+                )]
+                let information =
+                    libc::in6_pktinfo { ipi6_addr: kernel_v6(from), ipi6_ifindex: interface as _ };
                 self.put(message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, information);
             }
         }
@@ -241,40 +263,63 @@ fn message(name: &mut Name, length: socklen_t, part: &mut libc::iovec) -> libc::
     message
 }
 
-/// Which of our addresses a received datagram came to, none where the answer cannot leave from it; and by which
-/// interface.
-fn destination(message: &libc::msghdr) -> (Option<IpAddr>, u32) {
-    // SAFETY: the kernel filled the control buffer that `message` points to and set its length.
-    let header = unsafe { libc::CMSG_FIRSTHDR(message) };
-    if header.is_null() {
-        return (None, 0);
-    }
-    // SAFETY: a header that is not null lies in that buffer, with its data behind it.
-    let (level, kind, data) = unsafe { ((*header).cmsg_level, (*header).cmsg_type, libc::CMSG_DATA(header)) };
-    match (level, kind) {
-        (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-            // SAFETY: the kernel puts an in_pktinfo behind a header of this kind; plain numbers.
-            let information = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
-            // The address to answer from, also where the datagram went to a broadcast address (ip(7)).
-            let to = Some(rust_v4(information.ipi_spec_dst).into());
-            (to.filter(|to: &IpAddr| !to.is_unspecified()), information.ipi_ifindex.unsigned_abs())
-        }
-        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-            // SAFETY: the kernel puts an in6_pktinfo behind a header of this kind; plain numbers.
-            let information = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
-            let to = Some(Ipv6Addr::from(information.ipi6_addr.s6_addr).into());
-            #[allow(clippy::unnecessary_cast, reason = "signed with one C library, unsigned with another")]
-            (to.filter(|to: &IpAddr| !to.is_multicast()), information.ipi6_ifindex as u32)
-        }
-        _ => (None, 0),
-    }
+/// What the kernel tells of a received datagram beside its bytes.
+#[derive(Default)]
+struct Told {
+    /// Which of our addresses it came to; none where the answer cannot leave from it.
+    to: Option<IpAddr>,
+    interface: u32,
+    hops: Option<u8>,
 }
 
-fn kernel_v4(address: Ipv4Addr) -> libc::in_addr {
+/// Reads the control messages that came with a datagram.
+fn told(message: &libc::msghdr) -> Told {
+    let mut told = Told::default();
+    // SAFETY: the kernel filled the control buffer that `message` points to and set its length.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    while !header.is_null() {
+        // SAFETY: a header that is not null lies in that buffer, with its data behind it.
+        let (level, kind, data) =
+            unsafe { ((*header).cmsg_level, (*header).cmsg_type, libc::CMSG_DATA(header)) };
+        match (level, kind) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // SAFETY: the kernel puts an in_pktinfo behind a header of this kind; plain numbers.
+                let information = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
+                // The address to answer from, also where the datagram went to a broadcast address (ip(7)).
+                let to = IpAddr::from(rust_v4(information.ipi_spec_dst));
+                told.to = Some(to).filter(|to| !to.is_unspecified());
+                told.interface = information.ipi_ifindex.unsigned_abs();
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                // SAFETY: the kernel puts an in6_pktinfo behind a header of this kind; plain numbers.
+                let information = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
+                let to = IpAddr::from(Ipv6Addr::from(information.ipi6_addr.s6_addr));
+                told.to = Some(to).filter(|to| !to.is_multicast());
+                #[allow(
+                    clippy::unnecessary_cast,
+                    reason = "signed with one C library, unsigned with another"
+                )]
+                let interface = information.ipi6_ifindex as u32;
+                told.interface = interface;
+            }
+            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                // SAFETY: the kernel puts an int behind a header of this kind.
+                let hops = unsafe { data.cast::<c_int>().read_unaligned() };
+                told.hops = u8::try_from(hops).ok();
+            }
+            _ => (),
+        }
+        // SAFETY: both pointers are to live structures; it ends with null behind the last header.
+        header = unsafe { libc::CMSG_NXTHDR(message, header) };
+    }
+    told
+}
+
+pub(crate) fn kernel_v4(address: Ipv4Addr) -> libc::in_addr {
     libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) }
 }
 
-fn kernel_v6(address: Ipv6Addr) -> libc::in6_addr {
+pub(crate) fn kernel_v6(address: Ipv6Addr) -> libc::in6_addr {
     libc::in6_addr { s6_addr: address.octets() }
 }
 

@@ -14,6 +14,7 @@ pub mod events;
 pub mod files;
 pub mod helper;
 pub mod log;
+pub mod multicast;
 pub mod netlink;
 pub mod privileges;
 pub mod resolver;

@@ -14,7 +14,7 @@
 
 use crate::base::discard::Discard;
 use crate::base::ids::Mac;
-use crate::base::limits::ETHERNET_HEADER;
+use crate::base::limits::{BEACON_GROUP4, BEACON_GROUP6, ETHERNET_HEADER};
 use crate::wire::cursor::Reader;
 
 /// Ethertype of ARP (RFC 826).
@@ -74,10 +74,19 @@ impl Frame {
         Ok(Frame { destination, source, vlan: vlan.unwrap_or(0), ethertype, payload })
     }
 
-    /// Whether the frame is for the next bridge only (IEEE 802.1Q, table 8-1: spanning tree, pause, 802.1X,
-    /// LLDP) and so ends at the tunnel.
+    /// Whether it goes to those who look for peers on this local network: through the tunnel it would make them find
+    /// each other in there (S20).
+    fn is_beacon(&self) -> bool {
+        let [_, high, middle, low] = BEACON_GROUP4.octets();
+        let [.., a, b, c, d] = BEACON_GROUP6.octets();
+        self.destination == Mac([1, 0, 0x5e, high & 0x7f, middle, low])
+            || self.destination == Mac([0x33, 0x33, a, b, c, d])
+    }
+
+    /// Whether the frame is for this side only and so ends at the tunnel: for the next bridge (IEEE 802.1Q, table 8-1:
+    /// spanning tree, pause, 802.1X, LLDP), or one of our own beacons.
     pub fn is_link_local(&self) -> bool {
-        matches!(self.destination.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
+        matches!(self.destination.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f]) || self.is_beacon()
     }
 }
 
@@ -134,6 +143,9 @@ mod tests {
         let group = |last| Frame::read(&frame([1, 0x80, 0xc2, 0, 0, last], ALICE, &[8, 0])).unwrap();
         assert!((0..=0x0f).all(|last| group(last).is_link_local()));
         assert!(!group(0x10).is_link_local());
+        for beacon in [[1, 0, 0x5e, 0x7f, 0x70, 0x76], [0x33, 0x33, 0x70, 0x65, 0x65, 0x72]] {
+            assert!(Frame::read(&frame(beacon, ALICE, &[8, 0])).unwrap().is_link_local());
+        }
         assert!(!Frame::read(&frame([0xff; 6], ALICE, &[8, 0])).unwrap().is_link_local());
     }
 

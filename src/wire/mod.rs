@@ -4,6 +4,7 @@
 //! PROTOCOL.md has a section for each of them.
 #![forbid(unsafe_code)]
 
+pub mod beacon;
 pub mod control;
 pub mod cursor;
 pub mod envelope;

@@ -80,6 +80,7 @@ struct Member {
 
 enum Action {
     Arrive { datagram: Datagram, site: Site },
+    Beacon { site: Site, from: SocketAddr, bytes: Vec<u8> },
     Resolved { node: Id, life: u32, host: HostId },
     Answer(FrameId),
     Refused { node: Id, life: u32, to: SocketAddr, length: usize },
@@ -91,6 +92,8 @@ pub struct World {
     pub net: Link,
     /// How long a name takes to be resolved.
     pub lookup: Duration,
+    /// How long a beacon takes through a site.
+    pub lan: Duration,
     seed: u64,
     chance: Chance,
     now: Instant,
@@ -123,6 +126,7 @@ impl World {
         World {
             net: Link::default(),
             lookup: Duration::from_millis(30),
+            lan: Duration::from_millis(1),
             seed,
             chance: Chance::new(seed),
             now: Instant::ZERO,
@@ -345,6 +349,7 @@ impl World {
                 self.input(node, None, |node, now, out| node.handle_too_long(now, to, length, out));
             }
             Action::Resolved { .. } | Action::Refused { .. } => {}
+            Action::Beacon { site, from, bytes } => self.hear_beacon(site, from, &bytes),
         }
     }
 

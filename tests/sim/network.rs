@@ -125,6 +125,11 @@ impl Network {
         }
     }
 
+    /// Where a node is attached, and its addresses there.
+    pub fn home(&self, node: Id) -> (Site, Vec<SocketAddr>) {
+        self.homes.get(&node).cloned().unwrap_or((Site::INTERNET, Vec::new()))
+    }
+
     // ---- carrying ----
 
     /// A node sends: its own address of the right family.

@@ -1,6 +1,6 @@
 //! What stories ask of a world.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use peervpn::base::discard::Tally;
 use peervpn::base::event::{Event, Way};
@@ -96,6 +96,11 @@ impl World {
         nodes.iter().enumerate().all(|(n, &a)| nodes[..n].iter().all(|&b| wish(self, a, b)))
     }
 
+    /// The beacon that a node would send from there.
+    pub fn beacon(&self, node: Id, from: IpAddr) -> Option<Vec<u8>> {
+        self.members[node.0].node.as_ref()?.beacon(from).map(Vec::from)
+    }
+
     /// How many of `nodes` a node has a way to.
     pub fn peers(&self, node: Id) -> usize {
         self.members[node.0].ways.len()
@@ -166,6 +171,12 @@ impl World {
     /// What `node` sent to an endpoint, since the world began.
     pub fn flow(&self, node: Id, to: SocketAddr) -> Flow {
         self.flows.get(&(node, to)).copied().unwrap_or_default()
+    }
+
+    /// Where `node` sent anything, since the world began.
+    pub fn written_to(&self, node: Id) -> Vec<SocketAddr> {
+        let own = self.flows.range((node, LOWEST)..).take_while(|((who, _), _)| *who == node);
+        own.map(|((_, to), _)| *to).collect()
     }
 
     /// What `node` sent in all.

@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use peervpn::base::settings::{DEFAULT_PORT, Host, InterfaceName, LogLevel, NetworkName, Secret, Settings};
+use peervpn::base::settings::{
+    DEFAULT_PORT, Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret, Settings,
+};
 use sha2::{Digest, Sha256};
 
 use super::Site;
@@ -24,6 +26,8 @@ pub struct NodeSpec {
     pub tunneling: bool,
     /// Whether it answers ARP and NDP itself.
     pub neighbour_cache: bool,
+    /// On which local networks it looks for peers.
+    pub lan_discovery: LanDiscovery,
     /// Where it is attached.
     pub site: Site,
     /// Its addresses there; none lets the world choose one on the Internet.
@@ -40,6 +44,7 @@ pub fn member() -> NodeSpec {
         use_relay: true,
         tunneling: true,
         neighbour_cache: false,
+        lan_discovery: LanDiscovery::Yes,
         site: Site::INTERNET,
         addresses: Vec::new(),
     }
@@ -132,6 +137,7 @@ impl NodeSpec {
             upcmd: None,
             downcmd: None,
             neighbour_cache: self.neighbour_cache,
+            lan_discovery: self.lan_discovery,
             relay: self.relay,
             use_relay: self.use_relay,
             keyfile: None,

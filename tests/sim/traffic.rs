@@ -249,6 +249,33 @@ impl World {
         });
     }
 
+    // ---- local networks ----
+
+    /// A node sends beacons to its site. The Internet is no local network.
+    fn send_beacons(&mut self, id: Id) {
+        let (site, addresses) = self.network.home(id);
+        if site == Site::INTERNET {
+            return;
+        }
+        for from in addresses {
+            let beacon = self.members[id.0].node.as_ref().and_then(|node| node.beacon(from.ip()));
+            if let Some(bytes) = beacon {
+                let bytes = bytes.to_vec();
+                self.schedule(self.lan, Action::Beacon { site, from, bytes });
+            }
+        }
+    }
+
+    /// A beacon comes to all of a site, its sender among them.
+    pub fn hear_beacon(&mut self, site: Site, from: SocketAddr, bytes: &[u8]) {
+        for id in self.nodes() {
+            let (home, addresses) = self.network.home(id);
+            if home == site && addresses.iter().any(|own| own.is_ipv4() == from.is_ipv4()) {
+                self.input(id, None, |node, now, out| node.handle_beacon(now, from, bytes, out));
+            }
+        }
+    }
+
     // ---- frames ----
 
     fn deliver(&mut self, id: Id, bytes: &[u8]) {
@@ -292,6 +319,7 @@ impl World {
             Event::PeerDown { peer, .. } => {
                 member.ways.remove(&peer);
             }
+            Event::Beacon => self.send_beacons(id),
             Event::Resolve(host) => {
                 let life = member.life;
                 self.schedule(self.lookup, Action::Resolved { node: id, life, host });

@@ -7,6 +7,7 @@
 pub mod sim;
 
 mod hostile;
+mod lan;
 mod loss;
 mod mesh;
 mod mtu;
