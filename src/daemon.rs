@@ -236,7 +236,8 @@ impl Daemon {
             // S24: whoever supervises us starts us again, with a new interface.
             Some(LinkState::Gone) if !tap.exists() => Err(vanished(tap)),
             Some(state) => {
-                self.log.debug(format_args!("interface {}: {state:?}", tap.name()));
+                let state = if state == LinkState::Up { "up" } else { "down" };
+                self.log.debug(format_args!("interface {} is {state}", tap.name()));
                 Ok(())
             }
             None => Ok(()),

@@ -20,6 +20,7 @@ use crate::mesh::{Mesh, Opened, Relayed};
 use crate::wire::beacon::BEACON;
 use crate::wire::envelope::Type;
 use crate::wire::ether::Frame;
+use crate::wire::tcp;
 
 /// A mesh member.
 pub struct Node {
@@ -92,12 +93,24 @@ impl Node {
             }
         }
         match destination {
-            Destination::One(peer) => self.mesh.seal_frame(now, peer, packet, out).map(Fate::Send),
+            Destination::One(peer) => {
+                self.clamp(now, peer, &frame, packet);
+                self.mesh.seal_frame(now, peer, packet, out).map(Fate::Send)
+            }
             Destination::Everyone => {
                 self.flood(now, packet, out);
                 Ok(Fate::Spent)
             }
             Destination::Nobody => Err(Discard::NotForwarded),
+        }
+    }
+
+    /// Has the ends of a TCP connection through `peer` agree on segments that need not be cut.
+    fn clamp(&mut self, now: Instant, peer: PeerKey, frame: &Frame, packet: &mut Packet) {
+        if let Some(first) = tcp::first_segment(frame, packet.bytes())
+            && let Some(room) = self.mesh.frame_room(now, peer)
+        {
+            first.clamp(packet.bytes_mut(), room);
         }
     }
 
@@ -128,7 +141,7 @@ impl Node {
             Ok(_) => Heard::Member,
         };
         let fate = match opened {
-            Ok(Opened::Frame(peer)) => self.receive_frame(now, peer, &datagram, out),
+            Ok(Opened::Frame(peer)) => self.receive_frame(now, peer, &mut datagram, out),
             Ok(Opened::Forward(to)) => Ok(Fate::Send(to)),
             Ok(Opened::Spent) => Ok(Fate::Spent),
             Err(why) => Err(why),
@@ -142,7 +155,7 @@ impl Node {
         &mut self,
         now: Instant,
         from: PeerKey,
-        packet: &Packet,
+        packet: &mut Packet,
         out: &mut Outbox,
     ) -> Result<Fate, Discard> {
         if !self.tunneling {
@@ -160,6 +173,7 @@ impl Node {
         {
             neighbours.learn(now, from, &frame, packet.bytes());
         }
+        self.clamp(now, from, &frame, packet);
         Ok(Fate::Deliver)
     }
 

@@ -37,7 +37,7 @@ arch_open() {
     # wrong can be asked of any other build.
     FLAGS='-Crelocation-model=static' PANIC=immediate-abort
     # Inlined is only what is tiny; the packages in HOT are exempt.
-    SMALL='"-Cllvm-args=-inlinehint-threshold=5","-Cllvm-args=-inline-threshold=5"'
+    SMALL='"-Cllvm-args=-inlinehint-threshold=10","-Cllvm-args=-inline-threshold=10"'
     case $1 in
     aarch64_*)
         TRIPLE=aarch64-unknown-linux-musl ZIG_TARGET=aarch64-linux-musl ZIG_CPU=generic
@@ -198,6 +198,8 @@ cross_cargo() (
     # The same binary wherever it is built: the places of sources stand in messages of panics.
     flags+=" --remap-path-prefix=$ROOT=peervpn --remap-path-prefix=$home/registry/src=crates"
     flags+=" --remap-path-prefix=$source=rust"
+    # Values in their developer's form are printed by tests only.
+    [[ $command != build ]] || flags+=" -Zfmt-debug=none"
     # `runner` is what `cargo test` starts the program with.
     export "${variable}_LINKER=$LINKER" "${variable}_RUSTFLAGS=$flags" "${variable}_RUNNER=$QEMU"
     export RUSTC=$CROSS_RUSTC RUSTC_BOOTSTRAP=1 SOURCE_DATE_EPOCH=0

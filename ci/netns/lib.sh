@@ -205,3 +205,32 @@ while at + 16 <= len(data):
     udp = ip[(ip[0] & 15) * 4:] if ip[0] >> 4 == 4 else ip[40:]
     print(struct.unpack(">H", udp[4:6])[0] - 8, udp[8] if len(udp) > 8 else "-")'
 }
+
+# no_fragments NAME: nothing recorded is an IP fragment or could become one.
+no_fragments() {
+    [[ -z $(tcpdump -n -r "$LAB/$1.pcap" 'udp and ip and ip[6:2] & 0x7fff != 0x4000' 2>/dev/null) ]]
+}
+
+# stream FROM TO ADDRESS: 8 MB go over TCP from one host to the other, which has that address, and arrive as they were.
+stream() {
+    local from=$1 to=$2 address=$3
+    rm -f "$LAB/received.ready"
+    head -c 8000000 /dev/urandom >"$LAB/sent"
+    nsenter --target "$(pid_of "$to.holder")" --mount --net --uts -- python3 -c '
+import socket, sys
+s = socket.create_server((sys.argv[2], 9000))
+open(sys.argv[1] + ".ready", "w").close()
+c, _ = s.accept()
+with open(sys.argv[1], "wb") as f:
+    while d := c.recv(65536): f.write(d)' "$LAB/received" "$address" </dev/null &
+    remember $! sink.server
+    soon 5 "$to listens" test -e "$LAB/received.ready"
+    check "8 MB go over TCP" on "$from" python3 -c '
+import socket, sys
+s = socket.create_connection((sys.argv[2], 9000), 10)
+s.settimeout(30)
+s.sendall(open(sys.argv[1], "rb").read())
+s.close()' "$LAB/sent" "$address"
+    soon 10 "and arrive as they were" cmp "$LAB/sent" "$LAB/received"
+    forget sink.server
+}

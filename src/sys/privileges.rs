@@ -154,8 +154,9 @@ impl Prepared {
         {
             return Ok(());
         }
+        let ([a, b, c], [d, e, f]) = (users, groups);
         Err(io::Error::other(format!(
-            "rights were not dropped: users {users:?}, groups {groups:?} and {others} more, capabilities {left:?}"
+            "rights were not dropped: users {a} {b} {c}, groups {d} {e} {f} and {others} more, or capabilities"
         )))
     }
 }

@@ -11,3 +11,4 @@ pub mod envelope;
 pub mod ether;
 pub mod hello;
 pub mod neighbour;
+pub mod tcp;
