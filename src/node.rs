@@ -13,13 +13,17 @@ use crate::base::settings::Settings;
 use crate::base::time::{Instant, earliest};
 use crate::crypto::random::Random;
 use crate::lan::neighbours::Neighbours;
+use crate::lan::pins::Pins;
+use crate::lan::storm::Storm;
 use crate::lan::switch::{Destination, Learned, Switch};
 use crate::mesh::hosts::HostEntry;
 use crate::mesh::peers::Member;
 use crate::mesh::{Mesh, Opened, Relayed};
+use crate::wire::autoconf;
 use crate::wire::beacon::BEACON;
 use crate::wire::envelope::Type;
 use crate::wire::ether::Frame;
+use crate::wire::looping::Probe;
 use crate::wire::tcp;
 
 /// A mesh member.
@@ -28,7 +32,11 @@ pub struct Node {
     switch: Switch,
     /// None without `enablendpcache`.
     neighbours: Option<Neighbours>,
+    pins: Pins,
+    storm: Storm,
     tunneling: bool,
+    /// Whether what configures hosts stays on its side.
+    filter: bool,
 }
 
 /// What becomes of a packet.
@@ -53,7 +61,10 @@ impl Node {
         Node {
             switch: Switch::new(random.u64()),
             neighbours: settings.neighbour_cache.then(|| Neighbours::new(random.u64())),
+            pins: Pins::new(&settings.pins),
+            storm: Storm::new(now),
             tunneling: settings.tunneling,
+            filter: settings.filter_dhcp,
             mesh: Mesh::new(settings, network_key, *secret, random, now),
         }
     }
@@ -83,7 +94,16 @@ impl Node {
         out: &mut Outbox,
     ) -> Result<Fate, Discard> {
         let frame = Frame::read(packet.bytes())?;
+        if Probe::is_in(&frame) {
+            self.mesh.handle_loop_probe(now, packet.bytes(), out)?;
+            return Ok(Fate::Spent);
+        }
+        let us = || Some((self.mesh.id(), self.mesh.short()));
+        self.admit(&frame, packet, us)?;
         let destination = self.switch.destination(now, &frame);
+        if destination == Destination::Everyone && self.mesh.stands_by() {
+            return Err(Discard::Looping);
+        }
         if let Some(neighbours) = &mut self.neighbours
             && destination == Destination::Everyone
         {
@@ -97,12 +117,37 @@ impl Node {
                 self.clamp(now, peer, &frame, packet);
                 self.mesh.seal_frame(now, peer, packet, out).map(Fate::Send)
             }
-            Destination::Everyone => {
+            Destination::Everyone if self.storm.take_ours(now) => {
                 self.flood(now, packet, out);
                 Ok(Fate::Spent)
             }
+            Destination::Everyone => Err(self.storm_from(now, None, out)),
             Destination::Nobody => Err(Discard::NotForwarded),
         }
+    }
+
+    /// Whether a frame may cross the tunnel that a station behind that node sent.
+    fn admit(
+        &self,
+        frame: &Frame,
+        packet: &Packet,
+        node: impl FnOnce() -> Option<(NodeId, ShortId)>,
+    ) -> Result<(), Discard> {
+        if !self.pins.allow(frame.source, node) {
+            return Err(Discard::Pinned);
+        }
+        if self.filter && autoconf::configures(frame, packet.bytes()) {
+            return Err(Discard::Filtered);
+        }
+        Ok(())
+    }
+
+    /// There is more to flood than is sound; told, but not for each frame.
+    fn storm_from(&mut self, now: Instant, from: Option<PeerKey>, out: &mut Outbox) -> Discard {
+        if self.storm.is_news(now) {
+            out.tell(Event::Storm { from: from.and_then(|peer| self.short_of(peer)) });
+        }
+        Discard::Throttled
     }
 
     /// Has the ends of a TCP connection through `peer` agree on segments that need not be cut.
@@ -162,6 +207,15 @@ impl Node {
             return Err(Discard::NotForwarded);
         }
         let frame = Frame::read(packet.bytes())?;
+        self.admit(&frame, packet, || self.mesh.names(from))?;
+        if !self.switch.is_ours(now, &frame) {
+            if self.mesh.stands_by() {
+                return Err(Discard::Looping);
+            }
+            if !self.storm.take_theirs(now, from) {
+                return Err(self.storm_from(now, Some(from), out));
+            }
+        }
         let learned = self.switch.learn(now, from, &frame)?;
         if let Learned::Moved { .. } = learned
             && let Some(to) = self.short_of(from)
@@ -211,6 +265,7 @@ impl Node {
 
     /// To be called when [`Node::next_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
+        self.send_loop_probe(now, out);
         self.mesh.handle_timeout(now, out);
         self.forget_departed();
         if self.switch.next_timeout().is_some_and(|at| at <= now) {
@@ -220,6 +275,17 @@ impl Node {
             && neighbours.next_timeout().is_some_and(|at| at <= now)
         {
             neighbours.expire(now);
+        }
+    }
+
+    fn send_loop_probe(&mut self, now: Instant, out: &mut Outbox) {
+        let Some(probe) = self.mesh.loop_probe(now) else { return };
+        match out.blank() {
+            Ok(mut packet) => {
+                let fate = packet.append(&probe).map(|()| Fate::Deliver);
+                settle(fate, packet, out);
+            }
+            Err(why) => out.count(why),
         }
     }
 
@@ -245,6 +311,11 @@ impl Node {
     }
 
     // ---- what it tells of itself ----
+
+    /// Members on our own local network, and whether they flood for us.
+    pub fn beside(&self) -> impl Iterator<Item = (ShortId, bool)> + '_ {
+        self.mesh.beside()
+    }
 
     /// All nodes known, with or without a session.
     pub fn members(&self) -> impl Iterator<Item = (PeerKey, &Member)> + '_ {

@@ -73,6 +73,10 @@ pub fn tell(now: Instant, about: &About, node: &Node, tally: &Tally, extent: Ext
     if extent == Extent::Whole {
         tell_stations(&mut facts, now, node);
     }
+    for (peer, floods) in node.beside() {
+        let forwards = if floods { "peer" } else { "node" };
+        facts.record("beside").field("peer", &peer).field("forwards", &forwards);
+    }
     let (relayed, circuits) = node.relayed();
     facts
         .record("relayed")
@@ -227,6 +231,8 @@ mod tests {
             upcmd: None,
             downcmd: None,
             neighbour_cache: false,
+            pins: Vec::new(),
+            filter_dhcp: false,
             lan_discovery: LanDiscovery::No,
             relay: false,
             use_relay: true,

@@ -38,6 +38,7 @@ pub struct Story {
     rekeyed: Pause,
     refused: Pause,
     moved: Pause,
+    loops: Pause,
     lost: Pause,
     unsent: Pause,
 }
@@ -61,6 +62,7 @@ impl Story {
             rekeyed: Pause::new(BURST),
             refused: Pause::new(1),
             moved: Pause::new(1),
+            loops: Pause::new(4),
             lost: Pause::new(1),
             unsent: Pause::new(1),
         }
@@ -87,6 +89,20 @@ impl Story {
             Event::MacMoved { mac, to } => {
                 self.moved.tell(now, LogLevel::Info, || format!("station {mac} moved to peer {to}"))
             }
+            Event::LoopFound { peer, floods } => self.loops.tell(now, LogLevel::Warn, || {
+                let (one, other) = if floods { ("it", "this node") } else { ("this node", "it") };
+                format!("peer {peer} is on our own network too: {one} forwards broadcasts, {other} does not")
+            }),
+            Event::LoopOver { peer } => self
+                .loops
+                .tell(now, LogLevel::Info, || format!("peer {peer} is not on our own network any more")),
+            Event::NetworkLoops => self.loops.tell(now, LogLevel::Warn, || {
+                "what goes out at the interface comes back: the network behind it has a loop".to_owned()
+            }),
+            Event::Storm { from } => self.loops.tell(now, LogLevel::Warn, || {
+                let from = from.map_or_else(|| "our own network".to_owned(), |peer| format!("peer {peer}"));
+                format!("too many broadcasts from {from}, some are dropped: is there a loop?")
+            }),
             Event::HostIsUs(host) => self.turn(host, Standing::Ourselves, |host| {
                 (LogLevel::Info, format!("initial peer {host} is this node itself"))
             }),

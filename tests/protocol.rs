@@ -353,6 +353,8 @@ fn every_control_message_is_written_and_read_so() {
                 reason: CircuitEnd::Full,
             },
         ),
+        ("loop_question", Control::LoopQuestion(page.array("loop.nonce"))),
+        ("loop_answer", Control::LoopAnswer(page.array("loop.nonce"))),
     ] {
         let bytes = page.bytes(name);
         assert_eq!(written(&message), bytes, "{name}");
@@ -414,12 +416,21 @@ fn the_times_are_those_of_the_program() {
     let times = values!(REKEY_INITIATOR REKEY_RESPONDER REKEY_JITTER REKEY_YIELD FRAMES_UNTIL ACCEPT_GRACE IDLE_GRACE
         SESSION_UNTIL SESSION_RENEWAL INDEX_REST FIRST_PAUSE BACKOFF_MAX BACKOFF_HOST RESOLVE_AFTER FORGET_AFTER
         PLACE_EVERY BACKOFF_LIVE ANSWER_LIFE CONFIRM_LIFE CONFIRM_EVERY KEEPALIVE QUIET PROBE_AFTER PROBE_EVERY DEAD_AFTER LOST_FOR UPGRADE_MAX
-        RELAY_HEADSTART FRAGMENT_LIFE MTU_RAISE MTU_CONFIRM MTU_STALL NEWS_DELAY NEWS_EVERY NEWS_AGAIN BEACON_EVERY BEACON_JITTER MEET_EVERY CIRCUIT_AGAIN CIRCUIT_IDLE);
+        RELAY_HEADSTART FRAGMENT_LIFE MTU_RAISE MTU_CONFIRM MTU_STALL NEWS_DELAY NEWS_EVERY NEWS_AGAIN BEACON_EVERY BEACON_JITTER MEET_EVERY CIRCUIT_AGAIN CIRCUIT_IDLE
+        LOOP_EVERY LOOP_FIRST LOOP_FRESH LOOP_HOLD);
     let wanted: BTreeMap<_, _> = times.map(|(name, time)| (name.to_owned(), in_words(time))).into();
     assert_eq!(rows("## 12. Times"), wanted);
 
     // No time of the program is forgotten on the page, but for those that no other node notices.
-    let inner = ["SWEEP", "MAC_LIFE", "MAC_RENEWAL", "MOVES_REST", "NEIGHBOUR_LIFE", "NETWORK_SETTLES"];
+    let inner = [
+        "SWEEP",
+        "MAC_LIFE",
+        "MAC_RENEWAL",
+        "MOVES_REST",
+        "NEIGHBOUR_LIFE",
+        "NETWORK_SETTLES",
+        "STORM_PAUSE",
+    ];
     let source = repository("src/base/limits.rs");
     let times = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(": Duration"));
     for (name, _) in times {
@@ -432,7 +443,7 @@ fn the_limits_are_those_of_the_program() {
     let sizes = values!(FRAME_MAX PATH_FLOOR FRAGMENTS FRAGMENTS_PER_PEER CONTROL_MAX DATAGRAM_MAX PEERS ENDPOINTS_PER_PEER ANSWERS CIRCUITS_PER_PEER CIRCUITS
         HELLOS_REMEMBERED INDEXES_OURS INDEXES_RESTING PSK_MIN NEWS_ENTRIES)
     .map(|(name, value)| (name.to_owned(), value.to_string()));
-    let rates = values!(HINTS_PER_SECOND HINTS_BURST PLACE_BURST NEWS_BURST CIRCUIT_PACKETS)
+    let rates = values!(HINTS_PER_SECOND HINTS_BURST PLACE_BURST NEWS_BURST CIRCUIT_PACKETS LOOP_ASKS)
         .map(|(name, value)| (name.to_owned(), value.to_string()));
     let windows = values!(REPLAY_WINDOW HOP_WINDOW).map(|(name, value)| (name.to_owned(), value.to_string()));
     let mut wanted: BTreeMap<String, String> = sizes.into_iter().chain(rates).chain(windows).collect();

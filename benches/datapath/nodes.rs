@@ -132,6 +132,8 @@ fn settings(knows_hub: bool) -> Settings {
         upcmd: None,
         downcmd: None,
         neighbour_cache: false,
+        pins: Vec::new(),
+        filter_dhcp: false,
         lan_discovery: LanDiscovery::No,
         relay: !knows_hub,
         use_relay: true,

@@ -44,10 +44,16 @@ pub enum Discard {
     InsideTunnel,
     /// A frame of which a part did not come in time.
     Incomplete,
+    /// A frame for everybody, which another member on our network floods.
+    Looping,
+    /// In the name of a station that is pinned to another node.
+    Pinned,
+    /// DHCP or a router advertisement, which shall not cross.
+    Filtered,
 }
 
 /// All reasons, in the order of their numbers.
-pub const DISCARDS: [Discard; 20] = [
+pub const DISCARDS: [Discard; 23] = [
     Discard::Truncated,
     Discard::TooLong,
     Discard::Malformed,
@@ -68,6 +74,9 @@ pub const DISCARDS: [Discard; 20] = [
     Discard::KernelRefused,
     Discard::InsideTunnel,
     Discard::Incomplete,
+    Discard::Looping,
+    Discard::Pinned,
+    Discard::Filtered,
 ];
 
 impl Discard {
@@ -94,6 +103,9 @@ impl Discard {
             Discard::KernelRefused => "kernel refused",
             Discard::InsideTunnel => "through our own tunnel",
             Discard::Incomplete => "incomplete frames",
+            Discard::Looping => "flooded by another",
+            Discard::Pinned => "pinned to another node",
+            Discard::Filtered => "DHCP or router advertisement",
         }
     }
 }

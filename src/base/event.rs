@@ -87,4 +87,23 @@ pub enum Event {
         /// Where it is now.
         to: ShortId,
     },
+    /// A peer is on our own local network.
+    LoopFound {
+        /// Who.
+        peer: ShortId,
+        /// Whether it floods for us, or we for it.
+        floods: bool,
+    },
+    /// It is no longer.
+    LoopOver {
+        /// Who.
+        peer: ShortId,
+    },
+    /// What goes out at our TAP comes back there.
+    NetworkLoops,
+    /// There was more to flood than is sound.
+    Storm {
+        /// By which peer; none for our own side.
+        from: Option<ShortId>,
+    },
 }

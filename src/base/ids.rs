@@ -31,6 +31,25 @@ impl fmt::Debug for ShortId {
     }
 }
 
+/// A node as configurations name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NodeRef {
+    /// By its whole id.
+    Whole(NodeId),
+    /// As people see it.
+    Short(ShortId),
+}
+
+impl NodeRef {
+    /// Whether the node with this id is meant.
+    pub fn is(&self, id: NodeId, short: ShortId) -> bool {
+        match *self {
+            NodeRef::Whole(whole) => whole == id,
+            NodeRef::Short(named) => named == short,
+        }
+    }
+}
+
 /// A place in the peer table. The generation makes a key that outlived its peer find nobody.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PeerKey {

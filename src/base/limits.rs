@@ -252,8 +252,32 @@ pub const MAC_RENEWAL: Duration = Duration::from_secs(1);
 pub const MOVES: u8 = 3;
 /// A MAC address that has not moved for this long has settled.
 pub const MOVES_REST: Duration = Duration::from_secs(10);
+/// Frames a second that our side floods, and that one peer floods to us, in the mean.
+pub const FLOODS_PER_SECOND: u32 = 2000;
+/// So many of those may come at once.
+pub const FLOOD_BURST: u32 = 2000;
+/// That there is more is told so often.
+pub const STORM_PAUSE: Duration = Duration::from_secs(10);
+/// MAC addresses that can be pinned.
+pub const PINS: usize = 256;
 /// A neighbour binding not seen for this long is forgotten.
 pub const NEIGHBOUR_LIFE: Duration = Duration::from_secs(60);
+
+// ---- loops ----
+
+/// Probes for loops go out at this interval.
+pub const LOOP_EVERY: Duration = Duration::from_secs(5);
+/// The first one goes out so soon after a peer came.
+pub const LOOP_FIRST: Duration = Duration::from_millis(100);
+/// A probe is asked for, and its sender vouches for it, for so long.
+pub const LOOP_FRESH: Duration = Duration::from_secs(10);
+/// A member that was not heard on our own network for so long is no longer there.
+pub const LOOP_HOLD: Duration = Duration::from_secs(16);
+const _: () = assert!(LOOP_HOLD.as_secs() > 3 * LOOP_EVERY.as_secs());
+/// Questions under way at most.
+pub const LOOP_ASKS: u32 = 4;
+/// Members on our own network that are remembered.
+pub const LOOP_NEIGHBOURS: usize = 16;
 
 // ---- the host's network ----
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use crate::base::ids::Mac;
+use crate::base::ids::{Mac, NodeRef};
 
 /// The UDP port used where none is named.
 pub const DEFAULT_PORT: u16 = 7000;
@@ -51,6 +51,10 @@ pub struct Settings {
     pub upcmd: Option<String>,
     /// Shell command to run when the daemon ends.
     pub downcmd: Option<String>,
+    /// MAC addresses that only one node may use.
+    pub pins: Vec<(NodeRef, Mac)>,
+    /// Whether DHCP and router advertisements stay on their side of the tunnel.
+    pub filter_dhcp: bool,
     /// Whether to answer ARP and NDP from what was learned.
     pub neighbour_cache: bool,
     /// Whether to carry other nodes' traffic.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::base::ids::Mac;
+use crate::base::ids::{Mac, NodeRef};
 use crate::base::settings::{
     Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Privileges, Secret, Settings,
 };
@@ -42,6 +42,8 @@ pub(crate) struct Draft {
     pub(crate) upcmd: Option<String>,
     pub(crate) downcmd: Option<String>,
     pub(crate) neighbour_cache: bool,
+    pub(crate) pins: Vec<(NodeRef, Mac)>,
+    pub(crate) filter_dhcp: bool,
     pub(crate) relay: bool,
     pub(crate) use_relay: bool,
     pub(crate) lan_discovery: LanDiscovery,
@@ -124,6 +126,8 @@ impl Draft {
             upcmd: self.upcmd,
             downcmd: self.downcmd,
             neighbour_cache: self.neighbour_cache,
+            pins: self.pins,
+            filter_dhcp: self.filter_dhcp,
             lan_discovery: self.lan_discovery,
             relay: self.relay,
             use_relay: self.use_relay,

@@ -4,7 +4,7 @@
 //! A row's setter parses into a typed field of the [`Draft`]. An option of a feature that does not exist yet
 //! accepts the value that leaves the feature off and says "not supported yet" to any other.
 
-use crate::base::limits::HOSTS;
+use crate::base::limits::{HOSTS, PINS};
 use crate::config::draft::Draft;
 use crate::config::value::{self, Parsed};
 
@@ -88,8 +88,10 @@ pub const OPTIONS: &[Row] = &[
     unset_yet("statefile", "PATH").help("endpoints known to work"),
     unset_yet("allow", "NODE-ID ...").help("only these nodes may be peers"),
     unset_yet("deny", "NODE-ID ...").help("these nodes may not be peers"),
-    off_yet("filterdhcp").help("drop DHCP and router advertisements"),
-    unset_yet("pin", "NODE-ID MAC ...").help("MAC addresses that only this node may use"),
+    row("filterdhcp", "yes|no", "no", |d, v| set(&mut d.filter_dhcp, value::boolean(v)))
+        .help("let no DHCP and no router advertisements cross"),
+    row("pin", "NODE-ID MAC ...", "", add_pins)
+        .help("MAC addresses that only this node may use; every line adds"),
     row("enableprivdrop", "yes|no", "yes", |d, v| set(&mut d.privdrop, value::boolean(v)))
         .help("give up root's rights after the start"),
     row("user", "NAME", "nobody", |d, v| set(&mut d.user, value::account(v))).help("become this user"),
@@ -238,6 +240,19 @@ fn add_hosts(draft: &mut Draft, text: &str) -> Parsed<()> {
     Ok(())
 }
 
+fn add_pins(draft: &mut Draft, text: &str) -> Parsed<()> {
+    let (node, macs) = value::pins(text)?;
+    for mac in macs {
+        match draft.pins.iter().find(|(_, pinned)| *pinned == mac) {
+            Some((owner, _)) if *owner == node => continue,
+            Some(_) => return Err(format!("{mac} is pinned to another node already")),
+            None if draft.pins.len() == PINS => return Err(format!("more than {PINS} addresses are pinned")),
+            None => draft.pins.push((node, mac)),
+        }
+    }
+    Ok(())
+}
+
 fn known_ciphers(text: &str) -> Parsed<()> {
     let known = text.split_ascii_whitespace().all(|word| word.eq_ignore_ascii_case("aes256-sha256"));
     if known { Ok(()) } else { Err(NOT_YET.into()) }
@@ -299,8 +314,8 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_yet_says_so_in_these_words() {
-        let no_value_yet = ["psk_next", "pskfile_next", "statefile", "allow", "deny", "pin", "cipher"];
-        let off = ["enablenat64clat", "enableportmap", "filterdhcp", "enableseccomp", "forceseccomp"];
+        let no_value_yet = ["psk_next", "pskfile_next", "statefile", "allow", "deny", "cipher"];
+        let off = ["enablenat64clat", "enableportmap", "enableseccomp", "forceseccomp"];
         for name in no_value_yet {
             let refused = find(name).unwrap().apply(&mut Draft::new(), "something");
             assert_eq!(refused, Err("not supported yet".into()), "{name}");
@@ -346,6 +361,8 @@ mod tests {
             ("upcmd", "true"),
             ("downcmd", "true"),
             ("enablendpcache", "yes"),
+            ("filterdhcp", "yes"),
+            ("pin", "66687aadf862bd77 02:00:00:00:00:01"),
             ("enablerelay", "yes"),
             ("userelay", "no"),
             ("enablelandiscovery", "all"),

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use crate::base::ids::Mac;
+use crate::base::ids::{Mac, NodeId, NodeRef, ShortId};
 use crate::base::limits::{MTU_MAX, MTU_MIN};
 use crate::base::settings::{DEFAULT_PORT, Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret};
 use crate::config::fault::shown;
@@ -97,6 +97,38 @@ pub(crate) fn ifconfig6(text: &str) -> Parsed<(Ipv6Addr, u8)> {
         return Err(no_host_address(text));
     }
     Ok((address, len))
+}
+
+/// A node, by its whole id or its short one: 64 or 16 hexadecimal digits, as `peervpn id` prints them.
+pub(crate) fn node(text: &str) -> Parsed<NodeRef> {
+    match text.len() {
+        64 => hex(text).map(|id| NodeRef::Whole(NodeId(id))),
+        _ => hex(text).map(|id| NodeRef::Short(ShortId(id))),
+    }
+    .ok_or_else(|| format!("'{}' is not a node id", shown(text)))
+}
+
+/// A node, and the Ethernet addresses that only it may use.
+pub(crate) fn pins(text: &str) -> Parsed<(NodeRef, Vec<Mac>)> {
+    let mut words = text.split_ascii_whitespace();
+    let node = node(words.next().unwrap_or_default())?;
+    let macs = words.map(mac).collect::<Parsed<Vec<_>>>()?;
+    if macs.is_empty() {
+        return Err("names no MAC address for that node".into());
+    }
+    Ok((node, macs))
+}
+
+/// Exactly `N` bytes in hexadecimal digits.
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !is_all(text, |byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
 }
 
 /// An Ethernet address that a station may have.
@@ -387,6 +419,31 @@ mod tests {
             "02:00:00:00:00:+1",
         ] {
             assert!(mac(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nodes_are_named_by_either_id() {
+        let whole = "0102030405060708".repeat(3) + "ffFFfeFE00000000";
+        assert!(matches!(node(&whole), Ok(NodeRef::Whole(NodeId([1, 2, .., 0xfe, 0, 0, 0, 0])))));
+        assert_eq!(
+            node("66687aadf862bd77"),
+            Ok(NodeRef::Short(ShortId([0x66, 0x68, 0x7a, 0xad, 0xf8, 0x62, 0xbd, 0x77])))
+        );
+        for bad in
+            ["", "66687aadf862bd7", "66687aadf862bd777", "66687aadf862bd7g", "+6687aadf862bd77", &whole[1..]]
+        {
+            assert!(node(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pin_names_a_node_and_its_addresses() {
+        let (node, macs) = pins("66687aadf862bd77 02:00:00:00:00:01\t02-00-00-00-00-02").unwrap();
+        assert!(matches!(node, NodeRef::Short(_)));
+        assert_eq!(macs, [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])]);
+        for bad in ["", "66687aadf862bd77", "02:00:00:00:00:01", "66687aadf862bd77 01:00:00:00:00:01"] {
+            assert!(pins(bad).is_err(), "{bad}");
         }
     }
 

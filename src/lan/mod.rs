@@ -2,4 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod neighbours;
+pub mod pins;
+pub mod storm;
 pub mod switch;

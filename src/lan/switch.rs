@@ -132,6 +132,12 @@ impl Switch {
         self.see(now, Place::Peer(from), frame)
     }
 
+    /// Whether a frame from a peer is for one station that is known to be on our side; any other was flooded.
+    pub fn is_ours(&self, now: Instant, frame: &Frame) -> bool {
+        let entry = self.table.get(&(frame.vlan, frame.destination));
+        entry.is_some_and(|entry| entry.place == Place::Local && !entry.is_over(now))
+    }
+
     /// The peer that has that station, if one has.
     pub fn peer_of(&self, now: Instant, vlan: u16, mac: Mac) -> Option<PeerKey> {
         match self.table.get(&(vlan, mac)).filter(|entry| !entry.is_over(now))?.place {

@@ -6,6 +6,7 @@ use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, earliest};
 use crate::mesh::Mesh;
 use crate::mesh::discovery::Discovery;
+use crate::mesh::loops::Loops;
 use crate::peer::due::Action;
 use crate::wire::envelope::Kind;
 
@@ -34,6 +35,7 @@ impl Mesh {
             self.send_news(now, key, out);
         }
         self.expire_answers(now);
+        self.expire_neighbours(now, None, out);
         if self.sweep_at <= now {
             self.sweep(now);
         }
@@ -102,7 +104,8 @@ impl Mesh {
             earliest(earliest(member.peer.next_timeout(), member.dial.next_timeout()), news)
         });
         let beacons = self.discovery.as_ref().map(Discovery::next_timeout);
-        let own = [self.answers.next_timeout(), Some(self.sweep_at), beacons];
+        let loops = self.loops.as_ref().and_then(Loops::next_timeout);
+        let own = [self.answers.next_timeout(), Some(self.sweep_at), beacons, loops];
         hosts.chain(members).chain(own).fold(None, earliest)
     }
 }

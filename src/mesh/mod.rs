@@ -17,6 +17,7 @@ mod handshakes;
 pub mod hints;
 pub mod hosts;
 pub mod indexes;
+mod loops;
 pub mod news;
 pub mod peers;
 mod relay;
@@ -41,6 +42,7 @@ use crate::mesh::discovery::Discovery;
 use crate::mesh::hints::Hints;
 use crate::mesh::hosts::{HostEntry, Hosts};
 use crate::mesh::indexes::Indexes;
+use crate::mesh::loops::Loops;
 use crate::mesh::peers::{Member, Peers};
 use crate::peer::Peer;
 use crate::peer::fragment::Reassembly;
@@ -91,6 +93,8 @@ pub struct Mesh {
     port: u16,
     /// None unless local networks are searched.
     discovery: Option<Discovery>,
+    /// None without a TAP.
+    loops: Option<Loops>,
     /// Peers whose last session ended, for the switch to forget.
     departed: Vec<PeerKey>,
     sweep_at: Instant,
@@ -128,6 +132,7 @@ impl Mesh {
             hints: Hints::new(now, random.u64()),
             port: settings.port,
             discovery: settings.lan_discovery.is_on().then(|| Discovery::new(keys.beacon, &mut random, now)),
+            loops: settings.tunneling.then(|| Loops::new(keys.beacon, &mut random, now)),
             departed: Vec::with_capacity(PEERS),
             sweep_at: now + SWEEP,
             turn: 0,
@@ -159,6 +164,11 @@ impl Mesh {
     /// A node's identity, short.
     pub fn short_of(&self, key: PeerKey) -> Option<ShortId> {
         self.peers.get(key).map(|member| member.peer.short())
+    }
+
+    /// A node's identity, whole and short.
+    pub fn names(&self, key: PeerKey) -> Option<(NodeId, ShortId)> {
+        self.peers.get(key).map(|member| (member.peer.id(), member.peer.short()))
     }
 
     /// The way to a peer, as people see it.
@@ -338,6 +348,8 @@ impl Mesh {
             Control::CloseCircuit { circuit, named_by, .. } => {
                 self.handle_close_circuit(now, from, circuit, named_by, out)
             }
+            Control::LoopQuestion(nonce) => self.handle_loop_question(now, from, nonce, out),
+            Control::LoopAnswer(nonce) => self.handle_loop_answer(now, from, nonce, out),
         }
     }
 
@@ -458,6 +470,7 @@ impl Mesh {
             entry.peer = None;
             entry.dial.start(now + self.random.jitter(FIRST_PAUSE));
         }
+        self.expire_neighbours(now, Some(key), out);
         self.circuits_to_nobody(key);
         self.circuits_lost(now, key, out);
         self.news_about(now, key);

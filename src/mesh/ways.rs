@@ -126,6 +126,7 @@ impl Mesh {
             self.greet(now, key, out);
         } else {
             out.tell(Event::PeerUp { peer, way });
+            self.hurry_probe(now);
         }
         match path {
             Path::Direct(address) => self.claim(now, key, address, out),

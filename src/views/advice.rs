@@ -49,6 +49,16 @@ pub fn of(snapshot: &Snapshot<'_>) -> Vec<Advice> {
                 .to_owned(),
         );
     }
+    for fact in snapshot.all("beside") {
+        let peer = fact.get("peer").unwrap_or("?");
+        let who = if fact.is("forwards", "node") { "this node" } else { "that peer" };
+        say(
+            "same-network",
+            format!(
+                "peer {peer} is bridged to the same network as this node; {who} forwards broadcasts for both: one of the two bridges may be superfluous"
+            ),
+        );
+    }
     let forged = snapshot.all("discard").find(|fact| fact.is("reason", "forged or other network"));
     if let Some(count) = forged.and_then(|fact| fact.number("packets")).filter(|count| *count >= FORGERIES) {
         say(
@@ -78,13 +88,14 @@ mod tests {
 
     #[test]
     fn each_advice_has_its_reason() {
-        let table: [(&str, &[&str]); 7] = [
+        let table: [(&str, &[&str]); 8] = [
             ("node\tuptime_ms=40000\tkeyfile=yes\npeer\tid=1\tpath=direct\tup_s=4\n", &[]),
             ("node\tuptime_ms=40000\tkeyfile=no\npeer\tid=1\tpath=direct\tup_s=4\n", &["no-keyfile"]),
             ("node\tuptime_ms=1000\nhost\tname=a\tstate=silent\n", &[]),
             ("node\tuptime_ms=31000\nhost\tname=a\tstate=silent\n", &["initpeer-silent"]),
             ("node\tuptime_ms=1\nhost\tname=a\tstate=unresolved\n", &["name-unresolved"]),
             ("node\tuptime_ms=31000\npeer\tid=1\tpath=none\n", &["alone"]),
+            ("node\tuptime_ms=1\nbeside\tpeer=1\tforwards=peer\n", &["same-network"]),
             (
                 "node\tuptime_ms=31000\npeer\tid=1\tup_s=1\ndiscard\treason=forged or other network\tpackets=100\n",
                 &["forged"],

@@ -132,6 +132,16 @@ pub const RECORDS: &[Record] = &[
         ],
     },
     Record {
+        name: "beside",
+        json: "same_network",
+        single: false,
+        help: "a peer that is bridged to this node's own network; one of the two forwards broadcasts",
+        fields: &[
+            text("peer", "the peer's short id"),
+            text("forwards", "who forwards broadcasts for both: peer or node"),
+        ],
+    },
+    Record {
         name: "relayed",
         json: "relayed",
         single: true,

@@ -10,6 +10,8 @@
 //! | 5 | offer circuit | sender's circuit 4, origin's node id 32 |
 //! | 6 | accept circuit | receiver's circuit 4, sender's circuit 4 |
 //! | 7 | close circuit | circuit 4, whose it is 1, reason 1 |
+//! | 11 | loop question | nonce 8 |
+//! | 12 | loop answer | nonce 8 |
 //!
 //! An entry of an announcement begins with a byte of flags: 1, the sender has a direct path to the node;
 //! 2, the entry is full. A brief entry goes on with the node's short id (8 bytes), a full one with its node id
@@ -66,6 +68,10 @@ pub enum Control<'a> {
         /// Why.
         reason: CircuitEnd,
     },
+    /// Is that probe, which I heard at my TAP, yours?
+    LoopQuestion([u8; 8]),
+    /// It is.
+    LoopAnswer([u8; 8]),
 }
 
 /// Who chose the circuit number in a message.
@@ -169,6 +175,8 @@ impl<'a> Control<'a> {
                 named_by: NamedBy::from_byte(reader.u8()?)?,
                 reason: CircuitEnd::from_byte(reader.u8()?)?,
             },
+            11 => Control::LoopQuestion(reader.array()?),
+            12 => Control::LoopAnswer(reader.array()?),
             _ => return Err(Discard::Malformed),
         };
         reader.end()?;
@@ -212,6 +220,14 @@ impl<'a> Control<'a> {
                 writer.u32(circuit.0)?;
                 writer.u8(named_by as u8)?;
                 writer.u8(reason as u8)
+            }
+            Control::LoopQuestion(nonce) => {
+                writer.u8(11)?;
+                writer.put(&nonce)
+            }
+            Control::LoopAnswer(nonce) => {
+                writer.u8(12)?;
+                writer.put(&nonce)
             }
         }
     }

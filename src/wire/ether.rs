@@ -33,6 +33,9 @@ const VLAN_ID: u16 = 0x0fff;
 /// As many tags as are looked behind.
 const TAGS: usize = 2;
 
+/// To whom probes for loops go ([`looping`](crate::wire::looping)): a group of local significance.
+pub const PROBE_GROUP: Mac = Mac([3, b'p', b'e', b'e', b'r', b'v']);
+
 /// What the header of a frame says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame {
@@ -84,9 +87,11 @@ impl Frame {
     }
 
     /// Whether the frame is for this side only and so ends at the tunnel: for the next bridge (IEEE 802.1Q, table 8-1:
-    /// spanning tree, pause, 802.1X, LLDP), or one of our own beacons.
+    /// spanning tree, pause, 802.1X, LLDP), or one of our own beacons and probes.
     pub fn is_link_local(&self) -> bool {
-        matches!(self.destination.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f]) || self.is_beacon()
+        matches!(self.destination.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
+            || self.destination == PROBE_GROUP
+            || self.is_beacon()
     }
 }
 

@@ -4,11 +4,14 @@
 //! PROTOCOL.md has a section for each of them.
 #![forbid(unsafe_code)]
 
+pub mod autoconf;
 pub mod beacon;
 pub mod control;
 pub mod cursor;
 pub mod envelope;
 pub mod ether;
 pub mod hello;
+pub mod ip;
+pub mod looping;
 pub mod neighbour;
 pub mod tcp;

@@ -5,14 +5,11 @@
 //! The size counts what follows headers without options (RFC 6691). It is only ever lowered; the checksum is
 //! brought up to date without summing anew (RFC 1624, equation 3), so one that was wrong stays wrong.
 
-use crate::wire::ether::{Frame, IPV4, IPV6};
+use crate::wire::ether::{Frame, IPV4};
+use crate::wire::ip::{IPV4_HEADER, IPV6_HEADER, TCP, Upper, upper};
 
-/// IP's number for TCP.
-const TCP: u8 = 6;
 /// The header without options, in bytes.
 const TCP_HEADER: usize = 20;
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
 /// Where the header has its length and its flags, and its checksum.
 const OFFSET: usize = 12;
 const FLAGS: usize = 13;
@@ -22,8 +19,6 @@ const SYN: u8 = 2;
 const END: u8 = 0;
 const NOTHING: u8 = 1;
 const SEGMENT_SIZE: u8 = 2;
-/// No more extension headers than this are looked behind.
-const EXTENSIONS: usize = 4;
 /// An end that is told less would be hurt rather than helped (RFC 9293, 3.7.1: the default).
 const LEAST: usize = 536;
 
@@ -42,11 +37,8 @@ pub struct First {
 
 /// Finds the size in a frame that begins a TCP connection; none in any other.
 pub fn first_segment(frame: &Frame, bytes: &[u8]) -> Option<First> {
-    let (start, headers) = match frame.ethertype {
-        IPV4 => (behind_ipv4(bytes, frame.payload)?, IPV4_HEADER),
-        IPV6 => (behind_ipv6(bytes, frame.payload)?, IPV6_HEADER),
-        _ => return None,
-    };
+    let Some(Upper::At(TCP, start)) = upper(frame, bytes) else { return None };
+    let headers = if frame.ethertype == IPV4 { IPV4_HEADER } else { IPV6_HEADER };
     let segment = bytes.get(start..)?;
     if segment.get(FLAGS)? & SYN == 0 {
         return None;
@@ -60,36 +52,6 @@ pub fn first_segment(frame: &Frame, bytes: &[u8]) -> Option<First> {
         size: start + at,
         odd: at % 2 == 1,
     })
-}
-
-/// Where the TCP segment of an unfragmented IPv4 packet begins (RFC 791, 3.1).
-fn behind_ipv4(bytes: &[u8], at: usize) -> Option<usize> {
-    let header = bytes.get(at..at + IPV4_HEADER)?;
-    let length = usize::from(header[0] & 15) * 4;
-    let offset = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
-    let is_tcp = header[0] >> 4 == 4 && header[9] == TCP && offset == 0;
-    (is_tcp && length >= IPV4_HEADER).then_some(at + length)
-}
-
-/// Where the TCP segment of an unfragmented IPv6 packet begins (RFC 8200, section 4).
-fn behind_ipv6(bytes: &[u8], at: usize) -> Option<usize> {
-    const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
-    const DESTINATION: u8 = 60;
-    let header = bytes.get(at..at + IPV6_HEADER)?;
-    let (mut next, mut at) = (header[6], at + IPV6_HEADER);
-    for _ in 0..EXTENSIONS {
-        match next {
-            TCP => return Some(at),
-            HOP_BY_HOP | ROUTING | DESTINATION => {
-                let extension = bytes.get(at..at + 2)?;
-                next = extension[0];
-                at += 8 * (usize::from(extension[1]) + 1);
-            }
-            _ => return None,
-        }
-    }
-    None
 }
 
 /// Where in the options the value of the size is.

@@ -36,8 +36,10 @@ pub struct Sent {
     pub carriers: u32,
     /// How many of them did not arrive as they were.
     pub lost: u32,
-    /// Where and when it came out.
+    /// Where and when it came out first.
     pub delivered: BTreeMap<Id, Instant>,
+    /// How often it came out in all, or was heard on a bridge.
+    pub copies: u32,
 }
 
 impl Sent {
@@ -72,8 +74,8 @@ impl Frames {
             bytes.push(bytes.len().to_le_bytes()[0] ^ id.0.to_le_bytes()[0]);
         }
         let echo = false;
-        let (answers, carriers, lost, delivered) = (None, 0, 0, BTreeMap::new());
-        self.sent.push(Sent { origin, at, bytes, answers, echo, carriers, lost, delivered });
+        let (answers, carriers, lost, delivered, copies) = (None, 0, 0, BTreeMap::new(), 0);
+        self.sent.push(Sent { origin, at, bytes, answers, echo, carriers, lost, delivered, copies });
         id
     }
 

@@ -76,14 +76,38 @@ struct Member {
     ways: BTreeMap<ShortId, Way>,
     events: Vec<(Instant, Event)>,
     allocations: u64,
+    /// The last frame that came out and that the world did not make, but for probes.
+    foreign: Vec<u8>,
 }
 
 enum Action {
-    Arrive { datagram: Datagram, site: Site },
-    Beacon { site: Site, from: SocketAddr, bytes: Vec<u8> },
-    Resolved { node: Id, life: u32, host: HostId },
+    Arrive {
+        datagram: Datagram,
+        site: Site,
+    },
+    Beacon {
+        site: Site,
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Resolved {
+        node: Id,
+        life: u32,
+        host: HostId,
+    },
     Answer(FrameId),
-    Refused { node: Id, life: u32, to: SocketAddr, length: usize },
+    /// A frame comes by the local network to the TAP of one of those that are bridged to it.
+    Bridged {
+        node: Id,
+        life: u32,
+        bytes: Vec<u8>,
+    },
+    Refused {
+        node: Id,
+        life: u32,
+        to: SocketAddr,
+        length: usize,
+    },
 }
 
 /// Nodes and what lies between them.
@@ -106,6 +130,9 @@ pub struct World {
     bursts: BTreeSet<(Option<Id>, Option<Id>)>,
     names: BTreeMap<String, Vec<IpAddr>>,
     frames: Frames,
+    /// Nodes whose TAPs are bridged to one local network, with the hosts behind them.
+    bridge: Vec<Id>,
+    probes: Vec<Vec<u8>>,
     flows: BTreeMap<(Id, SocketAddr), Flow>,
     invariants: Invariants,
     meddler: Option<Box<Meddler>>,
@@ -138,6 +165,8 @@ impl World {
             bursts: BTreeSet::new(),
             names: BTreeMap::new(),
             frames: Frames::default(),
+            bridge: Vec::new(),
+            probes: Vec::new(),
             flows: BTreeMap::new(),
             invariants: Invariants::default(),
             meddler: None,
@@ -185,6 +214,7 @@ impl World {
             ways: BTreeMap::new(),
             events: Vec::new(),
             allocations: 0,
+            foreign: Vec::new(),
         });
         id
     }
@@ -233,6 +263,12 @@ impl World {
     pub fn heal(&mut self) {
         self.links.clear();
         self.bursts.clear();
+    }
+
+    /// The TAPs of these nodes are bridged to one local network from now on; those of others are not, any more. A frame
+    /// may then come out several times at one node.
+    pub fn bridge(&mut self, nodes: &[Id]) {
+        self.bridge = nodes.to_vec();
     }
 
     /// A node has other addresses from now on, and is told so if `told`.
@@ -341,6 +377,9 @@ impl World {
         match action {
             Action::Arrive { datagram, site } => self.arrive(site, datagram),
             Action::Answer(frame) => self.answer(frame),
+            Action::Bridged { node, life, bytes } if self.members[node.0].life == life => {
+                self.hear_on_bridge(node, &bytes);
+            }
             Action::Resolved { node, life, host } if self.members[node.0].life == life => {
                 let found = self.look_up(node, host);
                 self.input(node, None, |node, now, out| node.handle_addresses(now, host, &found, out));
@@ -348,7 +387,7 @@ impl World {
             Action::Refused { node, life, to, length } if self.members[node.0].life == life => {
                 self.input(node, None, |node, now, out| node.handle_too_long(now, to, length, out));
             }
-            Action::Resolved { .. } | Action::Refused { .. } => {}
+            Action::Resolved { .. } | Action::Refused { .. } | Action::Bridged { .. } => {}
             Action::Beacon { site, from, bytes } => self.hear_beacon(site, from, &bytes),
         }
     }

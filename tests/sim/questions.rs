@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use peervpn::base::discard::Tally;
 use peervpn::base::event::{Event, Way};
-use peervpn::base::ids::Mac;
+use peervpn::base::ids::{Mac, ShortId};
 use peervpn::base::settings::DEFAULT_PORT;
 use peervpn::base::time::{Duration, Instant};
 use peervpn::status::{self, About, Extent};
@@ -23,6 +23,11 @@ impl World {
     /// All nodes.
     pub fn nodes(&self) -> Vec<Id> {
         (0..self.members.len()).map(Id).collect()
+    }
+
+    /// The name of a node in what is told.
+    pub fn short(&self, node: Id) -> ShortId {
+        self.members[node.0].name
     }
 
     /// The MAC address of the host behind a node.
@@ -164,6 +169,16 @@ impl World {
         let origin = self.frames.get(question).origin;
         let answers = self.frames.iter().skip(question.0).filter(|sent| sent.answers == Some(question));
         answers.into_iter().any(|answer| answer.delivered.contains_key(&origin))
+    }
+
+    /// The probes for loops that came out at TAPs that are bridged, since the world began.
+    pub fn probes(&self) -> &[Vec<u8>] {
+        &self.probes
+    }
+
+    /// Whether these bytes were the last frame that came out at `node` and that the world did not make.
+    pub fn came_out(&self, node: Id, bytes: &[u8]) -> bool {
+        self.members[node.0].foreign == bytes
     }
 
     // ---- the wire ----

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use peervpn::base::ids::{Mac, NodeRef};
 use peervpn::base::settings::{
     DEFAULT_PORT, Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret, Settings,
 };
@@ -26,6 +27,10 @@ pub struct NodeSpec {
     pub tunneling: bool,
     /// Whether it answers ARP and NDP itself.
     pub neighbour_cache: bool,
+    /// MAC addresses that only one node may use.
+    pub pins: Vec<(NodeRef, Mac)>,
+    /// Whether what configures hosts stays on its side.
+    pub filter_dhcp: bool,
     /// On which local networks it looks for peers.
     pub lan_discovery: LanDiscovery,
     /// Where it is attached.
@@ -44,6 +49,8 @@ pub fn member() -> NodeSpec {
         use_relay: true,
         tunneling: true,
         neighbour_cache: false,
+        pins: Vec::new(),
+        filter_dhcp: false,
         lan_discovery: LanDiscovery::Yes,
         site: Site::INTERNET,
         addresses: Vec::new(),
@@ -137,6 +144,8 @@ impl NodeSpec {
             upcmd: None,
             downcmd: None,
             neighbour_cache: self.neighbour_cache,
+            pins: self.pins.clone(),
+            filter_dhcp: self.filter_dhcp,
             lan_discovery: self.lan_discovery,
             relay: self.relay,
             use_relay: self.use_relay,

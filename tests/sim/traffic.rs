@@ -7,6 +7,7 @@ use peervpn::base::ids::Mac;
 use peervpn::base::outbox::Outbox;
 use peervpn::base::time::{Duration, Instant};
 use peervpn::node::Node;
+use peervpn::wire::ether::PROBE_GROUP;
 
 use super::frames::{FrameId, destination};
 use super::invariants::digest;
@@ -155,6 +156,7 @@ impl World {
     fn put_on_tap(&mut self, id: FrameId) {
         let sent = self.frames.get(id);
         let (origin, bytes) = (sent.origin, sent.bytes.clone());
+        self.put_on_bridge(origin, &bytes);
         self.input(origin, Some(id), |node, now, out| {
             let mut frame = out.blank().expect("all packets are at home");
             frame.append(&bytes).expect("stories send frames that fit");
@@ -281,20 +283,50 @@ impl World {
     fn deliver(&mut self, id: Id, bytes: &[u8]) {
         self.note(3, &[digest(bytes), id.0 as u64]);
         self.noted = true;
-        let Some(frame) = self.frames.recognise(bytes) else { return };
+        self.put_on_bridge(id, bytes);
+        let Some(frame) = self.frames.recognise(bytes) else {
+            if destination(bytes) == Some(PROBE_GROUP) {
+                self.probes.extend(self.bridge.contains(&id).then(|| bytes.to_vec()));
+            } else {
+                self.members[id.0].foreign = bytes.to_vec();
+            }
+            return;
+        };
         let spec = &self.members[id.0].spec;
         assert!(spec.tunneling, "{id} has no TAP and delivers {frame:?}");
         let sent = self.frames.get(frame);
         let origin = &self.members[sent.origin.0].spec;
         assert_eq!(bytes, sent.bytes, "{frame:?} came out changed at {id}");
-        assert_ne!(sent.origin, id, "{frame:?} came back to {id}");
+        let bridged = !self.bridge.is_empty();
+        assert!(bridged || sent.origin != id, "{frame:?} came back to {id}");
         assert!(origin.network == spec.network && origin.psk == spec.psk, "{frame:?} is for other ears");
         let answer = sent.echo && destination(bytes) == Some(self.mac(id));
-        let twice = self.frames.get_mut(frame).delivered.insert(id, self.now);
-        assert_eq!(twice, None, "{frame:?} came out twice at {id}");
-        if answer {
+        let sent = self.frames.get_mut(frame);
+        sent.copies += 1;
+        let twice = sent.delivered.contains_key(&id);
+        assert!(bridged || !twice, "{frame:?} came out twice at {id}");
+        sent.delivered.entry(id).or_insert(self.now);
+        if answer && !twice {
             self.schedule(Duration::ZERO, Action::Answer(frame));
         }
+    }
+
+    /// What is on the local network at one node's TAP is heard at the others' that are bridged to it.
+    fn put_on_bridge(&mut self, from: Id, bytes: &[u8]) {
+        if !self.bridge.contains(&from) {
+            return;
+        }
+        for node in self.bridge.clone().into_iter().filter(|&node| node != from) {
+            let life = self.members[node.0].life;
+            self.schedule(self.lan, Action::Bridged { node, life, bytes: bytes.to_vec() });
+        }
+    }
+
+    pub(super) fn hear_on_bridge(&mut self, node: Id, bytes: &[u8]) {
+        if let Some(frame) = self.frames.recognise(bytes) {
+            self.frames.get_mut(frame).copies += 1;
+        }
+        self.strike_tap(node, bytes);
     }
 
     /// The host behind the receiver answers, as a host does to a ping.

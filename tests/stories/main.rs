@@ -6,6 +6,7 @@
 #[path = "../sim/mod.rs"]
 pub mod sim;
 
+mod bridge;
 mod hostile;
 mod lan;
 mod loss;

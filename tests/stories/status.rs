@@ -35,7 +35,9 @@ fn mesh() -> (World, [Id; 3]) {
 
 #[test]
 fn only_what_the_table_promises_is_told() {
-    let (world, nodes) = mesh();
+    let (mut world, nodes) = mesh();
+    world.bridge(&nodes[1..]);
+    world.run_for(secs(6));
     let mut seen = Vec::new();
     for text in nodes.map(|node| world.status(node)) {
         for fact in facts::read(&text) {
