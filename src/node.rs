@@ -300,8 +300,11 @@ impl Node {
         self.mesh.stop(now, out);
     }
 
-    /// What was known of a peer's side goes with its last session.
+    /// What was known of a peer's side goes with its last session, and all of it when frames went round.
     fn forget_departed(&mut self) {
+        if self.mesh.take_loop() {
+            self.switch.forget_all();
+        }
         while let Some(peer) = self.mesh.next_departed() {
             self.switch.forget_peer(peer);
             if let Some(neighbours) = &mut self.neighbours {

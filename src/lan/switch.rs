@@ -158,6 +158,18 @@ impl Switch {
         });
     }
 
+    /// Forgets all addresses: while a frame went round, it was learned on both sides of the tunnel.
+    pub fn forget_all(&mut self) {
+        let Switch { table, shares, local } = self;
+        table.retain(|_, entry| {
+            match entry.place {
+                Place::Local => *local -= 1,
+                Place::Peer(peer) => shares.give_back(peer),
+            }
+            false
+        });
+    }
+
     /// Forgets what was not seen for [`MAC_LIFE`].
     pub fn expire(&mut self, now: Instant) {
         while let Some((&key, entry)) = self.table.oldest() {

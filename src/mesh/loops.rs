@@ -42,6 +42,8 @@ pub(super) struct Loops {
     neighbours: Vec<Neighbour>,
     /// Somebody else floods for us.
     standing_by: bool,
+    /// There is a neighbour that was none before.
+    closed: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -79,6 +81,7 @@ impl Loops {
             budget: Bucket::new(LOOP_ASKS, Duration::from_secs(1), now),
             neighbours: Vec::with_capacity(LOOP_NEIGHBOURS),
             standing_by: false,
+            closed: false,
         }
     }
 
@@ -143,6 +146,11 @@ impl Mesh {
     /// Whether another member floods for this one's network.
     pub fn stands_by(&self) -> bool {
         self.loops.as_ref().is_some_and(|loops| loops.standing_by)
+    }
+
+    /// Whether a loop was found since this was last asked.
+    pub fn take_loop(&mut self) -> bool {
+        self.loops.as_mut().is_some_and(|loops| core::mem::take(&mut loops.closed))
     }
 
     /// Members on our own network, and whether they flood for us.
@@ -235,6 +243,7 @@ impl Mesh {
         let floods = leads(id, own);
         loops.neighbours.push(Neighbour { peer: key, floods, until });
         loops.decide();
+        loops.closed = true;
         if let Some(peer) = self.short_of(key) {
             out.tell(Event::LoopFound { peer, floods });
         }
