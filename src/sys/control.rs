@@ -66,7 +66,11 @@ impl Control {
         Control::open_in(&runtime_directory(), name, group)
     }
 
-    fn open_in(directory: &Path, name: &str, group: Option<u32>) -> io::Result<Control> {
+    /// The same in another directory, which only the owner of the process may write to.
+    ///
+    /// # Errors
+    /// As [`Control::open`].
+    pub fn open_in(directory: &Path, name: &str, group: Option<u32>) -> io::Result<Control> {
         let path = socket_path(directory, name);
         let failed = |error| because(format!("cannot open the control socket {}", path.display()), error);
         make_directory(directory, 0o755).and_then(|()| check_private(directory)).map_err(failed)?;
