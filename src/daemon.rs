@@ -159,12 +159,14 @@ impl Daemon {
         let more = tap.read_batch(&mut self.out, &mut self.frames);
         (too_long..tap.too_long()).for_each(|_| self.out.count(Discard::TooLong));
         for frame in self.frames.drain(..) {
-            self.node.handle_frame(now, frame, &mut self.out);
+            self.node.take_frame(now, frame, &mut self.out);
             // A flood needs a packet for every peer.
             if self.out.spare() < FLOOD {
+                self.node.finish(&mut self.out);
                 send(now, &mut self.devices.udp, &mut self.out, &mut self.story, &self.log);
             }
         }
+        self.node.finish(&mut self.out);
         match more {
             Ok(more) => self.ready.put(TAP, more),
             Err(error) if trouble(&error) == Trouble::Vanished => return Err(vanished(tap)),
@@ -183,10 +185,9 @@ impl Daemon {
             let more = udp.receive_batch(family, &mut self.out, &mut self.datagrams);
             (too_long..udp.too_long()).for_each(|_| self.out.count(Discard::TooLong));
             (from_inside..udp.from_inside()).for_each(|_| self.out.count(Discard::InsideTunnel));
-            for (at, (from, datagram)) in self.datagrams.drain(..).enumerate() {
-                let heard = self.node.handle_datagram(now, from, datagram, &mut self.out);
+            self.node.handle_datagrams(now, &mut self.datagrams, &mut self.out, &mut |at, heard| {
                 udp.note_heard(now, at, heard);
-            }
+            });
             match more {
                 Ok(more) => self.ready.put(token, more),
                 Err(error) => self.log.warn(format_args!("cannot receive: {error}")),

@@ -11,6 +11,7 @@ use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::base::settings::Settings;
 use crate::base::time::{Instant, earliest};
+use crate::crypto::macs::{Foreseen, TOGETHER};
 use crate::crypto::random::Random;
 use crate::lan::neighbours::Neighbours;
 use crate::lan::pins::Pins;
@@ -82,9 +83,29 @@ impl Node {
     // ---- packets ----
 
     /// An Ethernet frame from the TAP.
-    pub fn handle_frame(&mut self, now: Instant, mut frame: Packet, out: &mut Outbox) {
+    pub fn handle_frame(&mut self, now: Instant, frame: Packet, out: &mut Outbox) {
+        self.take_frame(now, frame, out);
+        self.finish(out);
+    }
+
+    /// One of several frames: as [`Node::handle_frame`], but what it sends does not leave `out` before
+    /// [`Node::finish`], which gives the packets of all of them their MACs together.
+    pub fn take_frame(&mut self, now: Instant, mut frame: Packet, out: &mut Outbox) {
         let fate = self.forward_frame(now, &mut frame, out);
         settle(fate, frame, out);
+        self.make_room(out);
+    }
+
+    /// Ends what [`Node::take_frame`] began.
+    pub fn finish(&mut self, out: &mut Outbox) {
+        self.mesh.finish(out);
+    }
+
+    /// Finishes what was begun when no more of it has room.
+    fn make_room(&mut self, out: &mut Outbox) {
+        if self.mesh.owes_much() {
+            self.mesh.finish(out);
+        }
     }
 
     fn forward_frame(
@@ -167,6 +188,7 @@ impl Node {
             copy.copy_from(frame);
             let fate = self.mesh.seal_frame(now, peer, &mut copy, out).map(Fate::Send);
             settle(fate, copy, out);
+            self.make_room(out);
         }
     }
 
@@ -175,11 +197,48 @@ impl Node {
         &mut self,
         now: Instant,
         from: SocketAddr,
+        datagram: Packet,
+        out: &mut Outbox,
+    ) -> Heard {
+        let heard = self.take_datagram(now, from, datagram, Foreseen::NOTHING, out);
+        self.finish(out);
+        heard
+    }
+
+    /// Several datagrams, in the order in which they came: does what [`Node::handle_datagram`] does with one after the
+    /// other, but computes their MACs, and those of the answers, together. `heard` is told of each, by its place, whom
+    /// it was heard from. `datagrams` is empty afterwards.
+    pub fn handle_datagrams(
+        &mut self,
+        now: Instant,
+        datagrams: &mut Vec<(SocketAddr, Packet)>,
+        out: &mut Outbox,
+        heard: &mut dyn FnMut(usize, Heard),
+    ) {
+        let mut place = 0;
+        while !datagrams.is_empty() {
+            let count = datagrams.len().min(TOGETHER);
+            let mut foreseen = [Foreseen::NOTHING; TOGETHER];
+            self.mesh.look_ahead(now, &datagrams[..count], &mut foreseen);
+            for ((from, datagram), foreseen) in datagrams.drain(..count).zip(foreseen) {
+                heard(place, self.take_datagram(now, from, datagram, foreseen, out));
+                place += 1;
+                self.make_room(out);
+            }
+        }
+        self.finish(out);
+    }
+
+    fn take_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
         mut datagram: Packet,
+        foreseen: Foreseen,
         out: &mut Outbox,
     ) -> Heard {
         let knocks = Type::of(datagram.bytes()) == Ok(Type::Hello1);
-        let opened = self.mesh.open(now, from, &mut datagram, out);
+        let opened = self.mesh.open(now, from, &mut datagram, foreseen, out);
         let heard = match opened {
             Err(_) => Heard::Nobody,
             Ok(_) if knocks => Heard::Knock,
@@ -237,6 +296,7 @@ impl Node {
     pub fn handle_addresses(&mut self, now: Instant, host: HostId, found: &[SocketAddr], out: &mut Outbox) {
         self.mesh.handle_addresses(now, host, found);
         self.mesh.handle_timeout(now, out);
+        self.finish(out);
     }
 
     /// The beacon to send from the address `from`, as an answer to [`Event::Beacon`].
@@ -250,6 +310,7 @@ impl Node {
             out.count(why);
         }
         self.mesh.handle_timeout(now, out);
+        self.finish(out);
     }
 
     /// The network changed (HUP, netlink): retry and re-resolve now.
@@ -261,6 +322,7 @@ impl Node {
     /// The kernel refused a datagram of that length to `to`: it is longer than the interface there carries.
     pub fn handle_too_long(&mut self, now: Instant, to: SocketAddr, length: usize, out: &mut Outbox) {
         self.mesh.handle_too_long(now, to, length, out);
+        self.finish(out);
     }
 
     /// To be called when [`Node::next_timeout`] has come.
@@ -276,6 +338,7 @@ impl Node {
         {
             neighbours.expire(now);
         }
+        self.finish(out);
     }
 
     fn send_loop_probe(&mut self, now: Instant, out: &mut Outbox) {
@@ -298,6 +361,7 @@ impl Node {
     /// Says goodbye to every peer.
     pub fn stop(&mut self, now: Instant, out: &mut Outbox) {
         self.mesh.stop(now, out);
+        self.finish(out);
     }
 
     /// What was known of a peer's side goes with its last session, and all of it when frames went round.

@@ -245,7 +245,7 @@ fn every_kind_of_sealed_packet_is_sealed_so() {
         sealed.push(kind as u8);
         sealed.extend(&payload);
         sealed.extend([0; limits::SEAL_BACK]);
-        key.seal(counter, &mut sealed).unwrap();
+        key.seal(counter, &mut sealed, None).unwrap();
         assert_eq!(sealed, page.bytes(name), "{name}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use peervpn::base::event::Event;
-use peervpn::base::limits::{BATCH, CIRCUIT_PACKETS, PACKETS};
+use peervpn::base::limits::{BATCH, CIRCUIT_PACKETS, FLOODS_PER_SECOND, PACKETS};
 use peervpn::base::outbox::Outbox;
 use peervpn::base::packet::Packet;
 use peervpn::base::settings::{Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret, Settings};
@@ -36,14 +36,19 @@ impl World {
         let sides = (0..=others).map(Side::new).collect();
         let mut world = World { sides, now: Instant::ZERO, apart };
         for _ in 0..200 {
-            world.now = world.now + Duration::from_millis(100);
-            for at in 0..world.sides.len() {
-                let Side { node, out, .. } = &mut world.sides[at];
-                node.handle_timeout(world.now, out);
-                world.settle(at);
-            }
+            world.pass();
         }
         world
+    }
+
+    /// A tenth of a second.
+    fn pass(&mut self) {
+        self.now = self.now + Duration::from_millis(100);
+        for at in 0..self.sides.len() {
+            let Side { node, out, .. } = &mut self.sides[at];
+            node.handle_timeout(self.now, out);
+            self.settle(at);
+        }
     }
 
     /// Carries what a node has sent, and what that brings about, until all is quiet.
@@ -77,12 +82,15 @@ impl World {
         node.handle_datagram(self.now, from, copy, out);
     }
 
-    /// Sends a frame and lets it arrive, so that its source is known everywhere.
+    /// Sends long frames and lets them arrive, so that their source is known everywhere and the MTU of each path found.
     fn announce(&mut self, at: usize) {
-        let Side { node, out, .. } = &mut self.sides[at];
-        let frame = frame(out, [0xff; 6], at, 64);
-        node.handle_frame(self.now, frame, out);
-        self.settle(at);
+        for _ in 0..20 {
+            let Side { node, out, .. } = &mut self.sides[at];
+            let frame = frame(out, [0xff; 6], at, 1400);
+            node.handle_frame(self.now, frame, out);
+            self.settle(at);
+            self.pass();
+        }
     }
 }
 
@@ -170,6 +178,32 @@ pub(crate) fn to_one(table: &Table, length: usize) {
     table.row(&format!("datagram to frame {length}"), length, || {
         (0..BATCH).map(|_| deliver(&mut world, length)).sum()
     });
+    let (frames, datagrams) = (format!("frames together {length}"), format!("datagrams together {length}"));
+    table.row(&frames, length, || together(&mut world, length).0);
+    table.row(&datagrams, length, || together(&mut world, length).1);
+}
+
+/// How long a batch of frames takes at node 0, and the datagrams that come of it at node 1.
+fn together(world: &mut World, length: usize) -> (Duration, Duration) {
+    let (now, address) = (world.now, world.sides[0].address);
+    let Side { node, out, .. } = &mut world.sides[0];
+    let frames: Vec<Packet> = (0..BATCH).map(|_| frame(out, mac(1), 0, length)).collect();
+    let sent = timed(|| {
+        frames.into_iter().for_each(|frame| node.take_frame(now, frame, out));
+        node.finish(out);
+    });
+    let mut datagrams = Vec::with_capacity(BATCH);
+    while let Some((_, packet)) = world.sides[0].out.next_datagram() {
+        let mut copy = world.sides[1].out.blank().unwrap();
+        copy.append(packet.bytes()).unwrap();
+        datagrams.push((address, copy));
+        world.sides[0].out.recycle(packet);
+    }
+    assert_eq!(datagrams.len(), BATCH);
+    let Side { node, out, .. } = &mut world.sides[1];
+    let received = timed(|| node.handle_datagrams(now, &mut datagrams, out, &mut |_, _| {}));
+    world.sides[1].drain();
+    (sent, received)
 }
 
 /// How long node 1 takes for a frame from node 0.
@@ -188,9 +222,16 @@ fn deliver(world: &mut World, length: usize) -> Duration {
 /// A broadcast, sealed for every peer on its own.
 pub(crate) fn flood(table: &Table, length: usize) {
     let mut world = World::new(PEERS, true);
+    world.announce(0);
     table.row(&format!("flood to {PEERS} {length}"), length, || {
-        let (now, side) = (world.now, &mut world.sides[0]);
-        (0..BATCH).map(|_| send_frame(now, side, [0xff; 6], 0, length, usize::from(PEERS))).sum()
+        let side = &mut world.sides[0];
+        let now = &mut world.now;
+        let mut later = || {
+            // As fast as the budget for floods allows.
+            *now = *now + Duration::from_secs(1) / FLOODS_PER_SECOND;
+            *now
+        };
+        (0..BATCH).map(|_| send_frame(later(), side, [0xff; 6], 0, length, usize::from(PEERS))).sum()
     });
 }
 

@@ -4,7 +4,7 @@
 # after say.sh.
 
 # The oldest compiler that builds this (`rust-version` in Cargo.toml), as the minor number of 1.x.
-RUST_MINOR=85
+RUST_MINOR=89
 
 need_root() {
     ((EUID == 0)) || die "this needs root, because it makes network namespaces and TAP devices." \

@@ -16,6 +16,8 @@ pub struct Outbox {
     /// Last in, first out: the packets used are those that the cache still holds.
     spare: Vec<Packet>,
     datagrams: VecDeque<(SocketAddr, Packet)>,
+    /// So many datagrams at the front may leave.
+    released: usize,
     frames: VecDeque<Packet>,
     events: VecDeque<Event>,
     events_lost: u64,
@@ -29,6 +31,7 @@ impl Outbox {
         Outbox {
             spare: Packet::pool(packets).collect(),
             datagrams: VecDeque::with_capacity(packets),
+            released: 0,
             frames: VecDeque::with_capacity(packets),
             events: VecDeque::with_capacity(EVENTS),
             events_lost: 0,
@@ -46,9 +49,26 @@ impl Outbox {
         Ok(packet)
     }
 
-    /// Sends `packet` to `to`.
+    /// Sends `packet` to `to`. One that owes a MAC waits, and so does what is sent after it, for [`Outbox::release`].
     pub fn send(&mut self, to: SocketAddr, packet: Packet) {
+        self.released += usize::from(self.released == self.datagrams.len() && !packet.owes());
         self.datagrams.push_back((to, packet));
+    }
+
+    /// The packets that wait because they or others owe a MAC.
+    pub fn owing(&self) -> impl Iterator<Item = &Packet> {
+        self.datagrams.range(self.released..).map(|(_, packet)| packet)
+    }
+
+    /// The same packets, to be given what they owe.
+    pub fn owing_mut(&mut self) -> impl Iterator<Item = &mut Packet> {
+        self.datagrams.range_mut(self.released..).map(|(_, packet)| packet)
+    }
+
+    /// No packet owes anything any more: all may leave.
+    pub fn release(&mut self) {
+        debug_assert!(self.owing().all(|packet| !packet.owes()), "a packet would leave without its MAC");
+        self.released = self.datagrams.len();
     }
 
     /// Hands `frame` to the TAP.
@@ -90,6 +110,7 @@ impl Outbox {
 
     /// The next datagram to send; [`Outbox::recycle`] its packet afterwards.
     pub fn next_datagram(&mut self) -> Option<(SocketAddr, Packet)> {
+        self.released = self.released.checked_sub(1)?;
         self.datagrams.pop_front()
     }
 
@@ -144,6 +165,26 @@ mod tests {
         let packet = out.next_frame().unwrap();
         out.recycle(packet);
         assert_eq!(out.spare(), 2);
+    }
+
+    #[test]
+    fn what_owes_a_mac_does_not_leave_and_nothing_overtakes_it() {
+        let mut out = Outbox::new(4);
+        let to = |n: u8| SocketAddr::from(([192, 0, 2, n], 7000));
+        let sent = |out: &mut Outbox| out.next_datagram().map(|(to, packet)| (to, out.recycle(packet)).0);
+        for (n, owes) in [(1, false), (2, true), (3, false)] {
+            let mut packet = out.blank().unwrap();
+            packet.owe_tag(crate::base::packet::Ticket::new(0).filter(|_| owes));
+            out.send(to(n), packet);
+        }
+        assert_eq!((sent(&mut out), sent(&mut out)), (Some(to(1)), None));
+        assert_eq!(out.owing().count(), 2);
+        out.owing_mut().for_each(|packet| packet.owe_tag(None));
+        out.release();
+        let last = out.blank().unwrap();
+        out.send(to(4), last);
+        assert_eq!([(); 4].map(|()| sent(&mut out)), [Some(to(2)), Some(to(3)), Some(to(4)), None]);
+        assert!(out.is_whole() && out.spare() == 4);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! A packet: one fixed room with the bytes somewhere in its middle, edited in place.
 //!
 //! A frame is read behind [`HEADROOM`] free bytes; its envelope, and a relay's around that, are pushed in
-//! front and the tag behind, without a copy. Coming in, the same bytes are pulled off again.
+//! front and the tag behind, without a copy. Coming in, the same bytes are pulled off again. A packet going out may owe
+//! its MACs for a while, so that they are computed together with those of others.
 
 use core::fmt;
+use core::num::NonZeroU8;
 
 use crate::base::discard::Discard;
 use crate::base::limits::{HEADROOM, ROOM};
@@ -14,12 +16,30 @@ pub struct Packet {
     room: &'static mut [u8; ROOM],
     start: usize,
     end: usize,
+    tag: Option<Ticket>,
+    hop: Option<Ticket>,
+}
+
+/// A number for a MAC that a packet owes, given out by who will compute it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ticket(NonZeroU8);
+
+impl Ticket {
+    /// The ticket of that number; none when the number is too great for one.
+    pub fn new(number: usize) -> Option<Ticket> {
+        u8::try_from(number + 1).ok().and_then(NonZeroU8::new).map(Ticket)
+    }
+
+    /// Its number.
+    pub fn number(self) -> usize {
+        usize::from(self.0.get()) - 1
+    }
 }
 
 impl Packet {
     /// An empty packet with [`HEADROOM`] free bytes in front.
     pub fn new() -> Packet {
-        Packet { room: Box::leak(Box::new([0; ROOM])), start: HEADROOM, end: HEADROOM }
+        Packet::of(Box::leak(Box::new([0; ROOM])))
     }
 
     /// So many empty packets, in one piece of memory that is all zero: the kernel provides each page of it when a
@@ -28,7 +48,11 @@ impl Packet {
         // One long row of zeros, since a vector of long arrays is written out.
         let rooms = vec![0; packets * ROOM].leak().chunks_exact_mut(ROOM);
         let rooms = rooms.filter_map(|room| <&mut [u8; ROOM]>::try_from(room).ok());
-        rooms.map(|room| Packet { room, start: HEADROOM, end: HEADROOM })
+        rooms.map(Packet::of)
+    }
+
+    fn of(room: &'static mut [u8; ROOM]) -> Packet {
+        Packet { room, start: HEADROOM, end: HEADROOM, tag: None, hop: None }
     }
 
     /// Forgets the content; `headroom` bytes are free in front afterwards.
@@ -36,6 +60,7 @@ impl Packet {
         debug_assert!(headroom <= ROOM);
         self.start = headroom.min(ROOM);
         self.end = self.start;
+        (self.tag, self.hop) = (None, None);
     }
 
     /// The bytes in use.
@@ -107,11 +132,37 @@ impl Packet {
         Ok(())
     }
 
-    /// Becomes a copy of `other`, at the same place in the room: for floods and fragments.
+    /// Notes that the packet owes the tag at its end, or no longer.
+    pub fn owe_tag(&mut self, ticket: Option<Ticket>) {
+        self.tag = ticket;
+    }
+
+    /// Notes that the packet owes the MAC of the relay header in its front, or no longer.
+    pub fn owe_hop(&mut self, ticket: Option<Ticket>) {
+        self.hop = ticket;
+    }
+
+    /// The tag that is missing.
+    pub fn owes_tag(&self) -> Option<Ticket> {
+        self.tag
+    }
+
+    /// The MAC of the relay header that is missing.
+    pub fn owes_hop(&self) -> Option<Ticket> {
+        self.hop
+    }
+
+    /// Whether a MAC is missing.
+    pub fn owes(&self) -> bool {
+        self.tag.is_some() || self.hop.is_some()
+    }
+
+    /// Becomes a copy of `other`, which owes nothing, at the same place in the room: for floods and fragments.
     pub fn copy_from(&mut self, other: &Packet) {
         self.start = other.start;
         self.end = other.end;
         self.room[self.start..self.end].copy_from_slice(other.bytes());
+        (self.tag, self.hop) = (None, None);
     }
 }
 
@@ -168,6 +219,21 @@ mod tests {
         for (packet, byte) in pool.iter().zip([1, 2, 3]) {
             assert!(packet.bytes().iter().all(|&found| found == byte));
         }
+    }
+
+    #[test]
+    fn a_packet_that_is_cleared_owes_nothing() {
+        let mut packet = Packet::new();
+        for number in [0, 1, 254] {
+            let ticket = Ticket::new(number);
+            assert_eq!(ticket.map(Ticket::number), Some(number));
+            packet.owe_tag(ticket);
+            packet.owe_hop(ticket);
+            assert!(packet.owes());
+            packet.clear(HEADROOM);
+            assert!(!packet.owes() && packet.owes_tag().is_none() && packet.owes_hop().is_none());
+        }
+        assert_eq!(Ticket::new(255), None);
     }
 
     #[test]

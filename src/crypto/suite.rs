@@ -9,15 +9,15 @@
 //! so several packets side by side, or another suite, would begin there.
 
 use ctr::cipher::KeyInit;
-use ctr::cipher::array::Array;
-use ctr::cipher::typenum::U64;
 use peervpn_keystream::{self as keystream, Aes256Enc, BLOCK};
-use sha2::block_api::compress256;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 use crate::base::discard::Discard;
 use crate::base::limits::{RELAY_FRONT, SEAL_BACK, SEAL_FRONT};
+use crate::base::packet::Ticket;
+use crate::crypto::hmac::Hmac;
+use crate::crypto::macs::{Due, shortened};
 use crate::crypto::schedule::DirectionKeys;
 
 /// The number by which this suite is offered and chosen in a handshake.
@@ -25,10 +25,6 @@ pub const AES256_CTR_HMAC_SHA256: u8 = 1;
 
 /// What stands in front of the encrypted part: the header; the kind behind it is encrypted.
 const HEADER: usize = SEAL_FRONT - 1;
-const HASH_BLOCK: usize = 64;
-/// SHA-256 before its first block (FIPS 180-4, 5.3.3).
-const START: [u32; 8] =
-    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 /// The last cipher block of a packet may reach into the room of the tag.
 const _: () = assert!(BLOCK <= SEAL_BACK);
 
@@ -36,7 +32,7 @@ const _: () = assert!(BLOCK <= SEAL_BACK);
 pub const HOP_MAC: usize = 8;
 /// What a hop MAC covers of the relay header: all but itself.
 const HOP_HEAD: usize = RELAY_FRONT - HOP_MAC;
-/// How many bytes of the inner packet a hop MAC covers at most.
+/// How many bytes of the packet inside a hop MAC covers at most.
 const HOP_INNER: usize = 32;
 /// Header, length and inner bytes are one block of SHA-256 with its padding, so a hop costs two
 /// compressions whatever it carries.
@@ -54,13 +50,25 @@ impl SealKey {
     /// Encrypts a packet from behind its 12-byte header to before its last 16 bytes, and writes the tag
     /// of header and ciphertext there. `counter` is the one in the header; no two packets may share it.
     ///
+    /// The tag may be owed to `due`: then the ticket for it comes back, and what stands in its place means nothing and
+    /// must not be seen.
+    ///
     /// [`Discard::Truncated`] when there is no room for header and tag.
-    pub fn seal(&self, counter: u64, packet: &mut [u8]) -> Result<(), Discard> {
+    pub fn seal(
+        &self,
+        counter: u64,
+        packet: &mut [u8],
+        due: Option<&mut Due>,
+    ) -> Result<Option<Ticket>, Discard> {
         let tag_at = tag_place(packet)?;
         self.0.crypt(counter, packet);
-        let tag = self.0.hmac.mac::<SEAL_BACK>(&packet[..tag_at]);
-        packet[tag_at..].copy_from_slice(&tag);
-        Ok(())
+        // One more must be left for a relay's header, whose MAC is not computed before the tag.
+        let ticket = due.and_then(|due| due.owe(&self.0.hmac, 1));
+        if ticket.is_none() {
+            let tag = self.0.hmac.mac(&packet[..tag_at]);
+            packet[tag_at..].copy_from_slice(&tag[..SEAL_BACK]);
+        }
+        Ok(ticket)
     }
 }
 
@@ -73,19 +81,30 @@ impl OpenKey {
         OpenKey(Keys::new(keys))
     }
 
-    /// Checks the tag and then decrypts what [`SealKey::seal`] encrypted. The last 16 bytes mean nothing
-    /// afterwards.
+    /// Checks the tag, which may have been computed ahead, and then decrypts what [`SealKey::seal`] encrypted. The last
+    /// 16 bytes mean nothing afterwards.
     ///
     /// [`Discard::Truncated`] when there is no room for header and tag, [`Discard::Forged`] when the tag is
     /// wrong; the packet is untouched then.
-    pub fn open(&self, counter: u64, packet: &mut [u8]) -> Result<(), Discard> {
+    pub fn open(
+        &self,
+        counter: u64,
+        packet: &mut [u8],
+        foreseen: Option<&[u8; SEAL_BACK]>,
+    ) -> Result<(), Discard> {
         let tag_at = tag_place(packet)?;
-        let tag = self.0.hmac.mac::<SEAL_BACK>(&packet[..tag_at]);
-        if !bool::from(tag.ct_eq(&packet[tag_at..])) {
+        let (covered, tag) = packet.split_at(tag_at);
+        let wanted = foreseen.copied().unwrap_or_else(|| shortened(&self.0.hmac.mac(covered)));
+        if !bool::from(wanted.ct_eq(tag)) {
             return Err(Discard::Forged);
         }
         self.0.crypt(counter, packet);
         Ok(())
+    }
+
+    /// The key of the tag, for those who compute it ahead.
+    pub(super) fn hmac(&self) -> Option<&Hmac> {
+        Some(&self.0.hmac)
     }
 }
 
@@ -144,73 +163,59 @@ impl HopKey {
 
     /// The MAC of a relay header in front of that inner packet. `head` is the 16 bytes before the MAC.
     pub fn mac(&self, head: &[u8], inner: &[u8]) -> [u8; HOP_MAC] {
+        shortened(&self.0.mac(HopText::new(head, inner).bytes()))
+    }
+
+    /// A ticket for that MAC; without one it is to be computed at once.
+    pub fn owe(&self, due: &mut Due) -> Option<Ticket> {
+        due.owe(&self.0, 0)
+    }
+
+    /// Checks the MAC in constant time; [`Discard::Forged`] when it is wrong. It may have been computed ahead.
+    pub fn check(
+        &self,
+        head: &[u8],
+        mac: &[u8],
+        inner: &[u8],
+        foreseen: Option<&[u8; HOP_MAC]>,
+    ) -> Result<(), Discard> {
+        let wanted = foreseen.copied().unwrap_or_else(|| self.mac(head, inner));
+        if bool::from(wanted.ct_eq(mac)) { Ok(()) } else { Err(Discard::Forged) }
+    }
+
+    /// The key itself, for those who compute a MAC ahead.
+    pub(super) fn hmac(&self) -> &Hmac {
+        &self.0
+    }
+}
+
+/// What a hop MAC covers.
+#[derive(Clone, Copy)]
+pub struct HopText {
+    bytes: [u8; HOP_HEAD + 2 + HOP_INNER],
+    length: usize,
+}
+
+impl HopText {
+    /// Of no packet.
+    pub(super) const NONE: HopText = HopText { bytes: [0; HOP_HEAD + 2 + HOP_INNER], length: 0 };
+
+    /// Of a relay header, as far as it stands before its MAC, and the packet inside.
+    pub(super) fn new(head: &[u8], inner: &[u8]) -> HopText {
         // No datagram is longer than its 16-bit length field says (RFC 768).
         let length = u16::try_from(inner.len()).unwrap_or(u16::MAX);
         let covered = &inner[..inner.len().min(HOP_INNER)];
-        let mut bytes = [0; HOP_HEAD + 2 + HOP_INNER];
-        bytes[..HOP_HEAD].copy_from_slice(head);
-        bytes[HOP_HEAD..HOP_HEAD + 2].copy_from_slice(&length.to_be_bytes());
-        bytes[HOP_HEAD + 2..][..covered.len()].copy_from_slice(covered);
-        self.0.mac(&bytes[..HOP_HEAD + 2 + covered.len()])
+        let mut text = HopText { length: HOP_HEAD + 2 + covered.len(), ..HopText::NONE };
+        text.bytes[..HOP_HEAD].copy_from_slice(head);
+        text.bytes[HOP_HEAD..HOP_HEAD + 2].copy_from_slice(&length.to_be_bytes());
+        text.bytes[HOP_HEAD + 2..][..covered.len()].copy_from_slice(covered);
+        text
     }
 
-    /// Checks the MAC in constant time; [`Discard::Forged`] when it is wrong.
-    pub fn check(&self, head: &[u8], mac: &[u8], inner: &[u8]) -> Result<(), Discard> {
-        if bool::from(self.mac(head, inner).ct_eq(mac)) { Ok(()) } else { Err(Discard::Forged) }
+    /// The bytes that it covers.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
-}
-
-/// HMAC-SHA-256 (RFC 2104) under one key, as the hash's two states once each pad has been absorbed.
-///
-/// It works on the compression function: a packet is hashed where it lies, and what is kept is 64 bytes,
-/// which also is the form in which several packets could be hashed side by side.
-#[derive(Zeroize, ZeroizeOnDrop)]
-struct Hmac {
-    inner: [u32; 8],
-    outer: [u32; 8],
-}
-
-impl Hmac {
-    fn new(key: &[u8; 32]) -> Hmac {
-        let absorbed = |pad: u8| {
-            let mut block = [pad; HASH_BLOCK];
-            block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
-            let mut state = START;
-            compress256(&mut state, &[block]);
-            block.zeroize();
-            state
-        };
-        Hmac { inner: absorbed(0x36), outer: absorbed(0x5c) }
-    }
-
-    /// The first `N` bytes of the MAC (RFC 2104, section 5).
-    fn mac<const N: usize>(&self, bytes: &[u8]) -> [u8; N] {
-        let inner = digest(self.inner, bytes);
-        let outer = digest(self.outer, &inner);
-        let mut short = [0; N];
-        short.copy_from_slice(&outer[..N]);
-        short
-    }
-}
-
-/// SHA-256 (FIPS 180-4, 6.2) of one block that has been absorbed into `state`, and `bytes` after it.
-fn digest(mut state: [u32; 8], bytes: &[u8]) -> [u8; 32] {
-    let (whole, rest) = Array::<u8, U64>::slice_as_chunks(bytes);
-    compress256(&mut state, Array::cast_slice_to_core(whole));
-    // The end: a one bit, zeros, the length in bits; in a block of its own if it does not fit.
-    let mut last = [0; HASH_BLOCK];
-    last[..rest.len()].copy_from_slice(rest);
-    last[rest.len()] = 0x80;
-    if rest.len() >= HASH_BLOCK - 8 {
-        compress256(&mut state, &[last]);
-        last = [0; HASH_BLOCK];
-    }
-    let bits = 8 * (HASH_BLOCK + bytes.len()) as u64;
-    last[HASH_BLOCK - 8..].copy_from_slice(&bits.to_be_bytes());
-    compress256(&mut state, &[last]);
-    let mut hash = [0; 32];
-    hash.chunks_exact_mut(4).zip(state).for_each(|(bytes, word)| bytes.copy_from_slice(&word.to_be_bytes()));
-    hash
 }
 
 #[cfg(test)]
@@ -259,7 +264,7 @@ mod tests {
     fn the_counter_block_is_salt_counter_block() {
         use ctr::cipher::BlockCipherEncrypt;
         let mut packet = vec![0; HEADER + 2 * BLOCK + SEAL_BACK];
-        SealKey::new(&keys(7)).seal(0x0102_0304_0506, &mut packet).unwrap();
+        SealKey::new(&keys(7)).seal(0x0102_0304_0506, &mut packet, None).unwrap();
         let aes = Aes256Enc::new(&[7; 32].into());
         for (number, block) in (0..).zip(packet[HEADER..][..2 * BLOCK].chunks(BLOCK)) {
             let mut wanted = [9, 9, 9, 9, 0, 0, 1, 2, 3, 4, 5, 6, 0, 0, 0, number].into();
@@ -269,54 +274,16 @@ mod tests {
     }
 
     #[test]
-    fn the_mac_is_that_of_rfc_4231() {
-        // Test case 2 as the RFC has it (a key shorter than ours is the same key filled with zeros), and
-        // test case 5, which is there for truncation.
-        let cases: [(&[u8], &[u8], &str); 3] = [
-            (&[0x0b; 20], b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
-            (
-                b"Jefe",
-                b"what do ya want for nothing?",
-                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
-            ),
-            (&[0x0c; 20], b"Test With Truncation", "a3b6167473100ee06e0c796c2955552b"),
-        ];
-        for (key, data, wanted) in cases {
-            let mut padded = [0; 32];
-            padded[..key.len()].copy_from_slice(key);
-            let full: [u8; 32] = Hmac::new(&padded).mac(data);
-            let wanted = hex(wanted);
-            assert_eq!(full[..wanted.len()], wanted);
-            assert_eq!(Hmac::new(&padded).mac::<16>(data)[..], wanted[..16]);
-        }
-    }
-
-    #[test]
-    fn the_mac_is_hmac_at_every_length() {
-        use hmac::{KeyInit, Mac};
-        let bytes: Vec<u8> = (0..=255).cycle().take(300).collect();
-        for length in 0..bytes.len() {
-            let mut other = hmac::Hmac::<sha2::Sha256>::new_from_slice(&[7; 32]).unwrap();
-            other.update(&bytes[..length]);
-            assert_eq!(
-                Hmac::new(&[7; 32]).mac::<32>(&bytes[..length])[..],
-                *other.finalize().into_bytes(),
-                "{length}"
-            );
-        }
-    }
-
-    #[test]
     fn what_was_sealed_opens_at_every_length() {
         let (seal, open) = (SealKey::new(&keys(1)), OpenKey::new(&keys(1)));
         for length in (0..200).chain([1400, 1500, 2020]) {
             let original = plain(length);
             let mut packet = original.clone();
-            seal.seal(9, &mut packet).unwrap();
+            seal.seal(9, &mut packet, None).unwrap();
             let end = HEADER + length;
             assert_eq!(packet[..HEADER], original[..HEADER], "the header stays readable");
             assert!(length < 8 || packet[HEADER..end] != original[HEADER..end], "length {length}");
-            open.open(9, &mut packet).unwrap();
+            open.open(9, &mut packet, None).unwrap();
             assert_eq!(packet[..end], original[..end], "length {length}");
         }
     }
@@ -324,13 +291,13 @@ mod tests {
     #[test]
     fn no_bit_can_be_flipped() {
         let mut sealed = plain(20);
-        SealKey::new(&keys(1)).seal(9, &mut sealed).unwrap();
+        SealKey::new(&keys(1)).seal(9, &mut sealed, None).unwrap();
         let open = OpenKey::new(&keys(1));
         for bit in 0..8 * sealed.len() {
             let mut packet = sealed.clone();
             packet[bit / 8] ^= 1 << (bit % 8);
             let changed = packet.clone();
-            assert_eq!(open.open(9, &mut packet), Err(Discard::Forged), "bit {bit}");
+            assert_eq!(open.open(9, &mut packet, None), Err(Discard::Forged), "bit {bit}");
             assert_eq!(packet, changed, "nothing is decrypted before its tag has passed");
         }
     }
@@ -338,26 +305,33 @@ mod tests {
     #[test]
     fn no_byte_can_be_cut_off() {
         let mut sealed = plain(20);
-        SealKey::new(&keys(1)).seal(9, &mut sealed).unwrap();
+        SealKey::new(&keys(1)).seal(9, &mut sealed, None).unwrap();
         let open = OpenKey::new(&keys(1));
         for length in 0..sealed.len() {
             let wanted = if length < HEADER + SEAL_BACK { Discard::Truncated } else { Discard::Forged };
-            assert_eq!(open.open(9, &mut sealed.clone()[..length]), Err(wanted), "{length}");
-            assert_eq!(open.open(9, &mut sealed.clone()[sealed.len() - length..]), Err(wanted), "{length}");
+            assert_eq!(open.open(9, &mut sealed.clone()[..length], None), Err(wanted), "{length}");
+            assert_eq!(
+                open.open(9, &mut sealed.clone()[sealed.len() - length..], None),
+                Err(wanted),
+                "{length}"
+            );
         }
-        assert_eq!(SealKey::new(&keys(1)).seal(9, &mut [0; HEADER + SEAL_BACK - 1]), Err(Discard::Truncated));
+        assert_eq!(
+            SealKey::new(&keys(1)).seal(9, &mut [0; HEADER + SEAL_BACK - 1], None),
+            Err(Discard::Truncated)
+        );
     }
 
     #[test]
     fn each_key_does_its_part() {
         let mut sealed = plain(64);
-        SealKey::new(&keys(1)).seal(9, &mut sealed).unwrap();
+        SealKey::new(&keys(1)).seal(9, &mut sealed, None).unwrap();
         let opened = |change: fn(&mut DirectionKeys)| {
             let mut keys = keys(1);
             change(&mut keys);
             let mut packet = sealed.clone();
             OpenKey::new(&keys)
-                .open(9, &mut packet)
+                .open(9, &mut packet, None)
                 .map(|()| packet[..HEADER + 64] == plain(64)[..HEADER + 64])
         };
         assert_eq!(opened(|_| ()), Ok(true));
@@ -373,35 +347,35 @@ mod tests {
         let head = [1; HOP_HEAD];
         let inner = [2; 100];
         let mac = key.mac(&head, &inner);
-        assert_eq!(key.check(&head, &mac, &inner), Ok(()));
+        assert_eq!(key.check(&head, &mac, &inner, None), Ok(()));
         let refused = Err(Discard::Forged);
         for bit in 0..8 * head.len() {
             let mut head = head;
             head[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(key.check(&head, &mac, &inner), refused);
+            assert_eq!(key.check(&head, &mac, &inner, None), refused);
         }
         for bit in 0..8 * HOP_MAC {
             let mut mac = mac;
             mac[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(key.check(&head, &mac, &inner), refused);
+            assert_eq!(key.check(&head, &mac, &inner, None), refused);
         }
         for place in 0..inner.len() {
             let mut inner = inner;
             inner[place] ^= 1;
             let wanted = if place < HOP_INNER { refused } else { Ok(()) };
-            assert_eq!(key.check(&head, &mac, &inner), wanted, "the receiver's tag covers the rest");
+            assert_eq!(key.check(&head, &mac, &inner, None), wanted, "the receiver's tag covers the rest");
         }
         for length in 0..inner.len() {
-            assert_eq!(key.check(&head, &mac, &inner[..length]), refused, "{length}");
+            assert_eq!(key.check(&head, &mac, &inner[..length], None), refused, "{length}");
         }
-        assert_eq!(key.check(&head, &mac[..7], &inner), refused);
-        assert_eq!(HopKey::new(&[4; 32]).check(&head, &mac, &inner), refused);
+        assert_eq!(key.check(&head, &mac[..7], &inner, None), refused);
+        assert_eq!(HopKey::new(&[4; 32]).check(&head, &mac, &inner, None), refused);
     }
 
     #[test]
     fn a_short_inner_packet_is_not_its_own_longer_form() {
         let key = HopKey::new(&[3; 32]);
         assert_ne!(key.mac(&[1; 16], &[2; 5]), key.mac(&[1; 16], &[2; 6]));
-        assert_eq!(key.check(&[1; 16], &key.mac(&[1; 16], &[]), &[]), Ok(()));
+        assert_eq!(key.check(&[1; 16], &key.mac(&[1; 16], &[]), &[], None), Ok(()));
     }
 }

@@ -29,7 +29,7 @@ impl Mesh {
         let theirs = *theirs;
         let member = self.peers.get_mut(relay).ok_or(Discard::NoRoute)?;
         let address = member.peer.direct().ok_or(Discard::NoRoute)?;
-        member.peer.wrap(now, theirs, packet)?;
+        member.peer.wrap(now, theirs, packet, &mut self.macs)?;
         self.wake(now + PROBE_AFTER);
         Ok(address)
     }

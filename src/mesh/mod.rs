@@ -35,6 +35,7 @@ use crate::base::packet::Packet;
 use crate::base::settings::Settings;
 use crate::base::time::{Instant, earliest};
 use crate::crypto::identity::{Identity, NetworkKeys, short_id};
+use crate::crypto::macs::{Ahead, Due, Foreseen};
 use crate::crypto::random::Random;
 use crate::mesh::answers::{Answers, Origin};
 use crate::mesh::circuits::Circuits;
@@ -87,6 +88,10 @@ pub struct Mesh {
     circuits: Circuits,
     reassembly: Reassembly,
     relayed: Relayed,
+    /// The MACs that what was sealed and wrapped still owes.
+    macs: Due,
+    /// What was computed ahead for the datagram at hand.
+    foreseen: Foreseen,
     /// For datagrams to addresses that others told of and that have proved nothing.
     hints: Hints,
     /// The port that we listen on.
@@ -129,6 +134,8 @@ impl Mesh {
             circuits: Circuits::new(random.u64()),
             reassembly: Reassembly::new(),
             relayed: Relayed::default(),
+            macs: Due::new(),
+            foreseen: Foreseen::NOTHING,
             hints: Hints::new(now, random.u64()),
             port: settings.port,
             discovery: settings.lan_discovery.is_on().then(|| Discovery::new(keys.beacon, &mut random, now)),
@@ -202,7 +209,7 @@ impl Mesh {
         self.peers.get(key)?.peer.is_reachable().then_some(key)
     }
 
-    /// Seals what is in `packet` for a peer. Returns where to send it.
+    /// Seals what is in `packet` for a peer. Returns where to send it. It may owe its MACs until [`Mesh::finish`].
     pub fn seal(
         &mut self,
         now: Instant,
@@ -212,13 +219,23 @@ impl Mesh {
     ) -> Result<SocketAddr, Discard> {
         let peer = &mut self.peers.get_mut(to).ok_or(Discard::UnknownPeer)?.peer;
         let path = peer.path().ok_or(Discard::NoRoute)?;
-        let sealed = peer.seal(now, kind, packet);
+        let sealed = peer.seal(now, kind, packet, Some(&mut self.macs));
         if peer.take_attention() {
             self.wake(now);
         }
         sealed?;
         self.wake(now + PROBE_AFTER);
         self.route(now, path, packet)
+    }
+
+    /// Computes the MACs that packets in `out` owe: before anything leaves, and when there is no room for more.
+    pub fn finish(&mut self, out: &mut Outbox) {
+        self.macs.finish(out);
+    }
+
+    /// Whether it is time to.
+    pub fn owes_much(&self) -> bool {
+        self.macs.is_full()
     }
 
     /// Readies a whole packet for its path: as it is, or inside a relay's envelope.
@@ -266,14 +283,42 @@ impl Mesh {
 
     // ---- packets in ----
 
-    /// Takes a datagram apart and deals with all that is not a frame.
+    /// Computes ahead what the MACs of datagrams ought to be, of [`TOGETHER`] at most, for [`Mesh::open`].
+    pub fn look_ahead(&self, now: Instant, datagrams: &[(SocketAddr, Packet)], foreseen: &mut [Foreseen]) {
+        if datagrams.len() < 2 || !self.macs.is_worthwhile() {
+            return;
+        }
+        let mut ahead = Ahead::new();
+        for (number, (_, packet)) in datagrams.iter().enumerate() {
+            match Type::of(packet.bytes()) {
+                Ok(Type::Sealed) => self.look_at_sealed(now, number, packet.bytes(), &mut ahead),
+                Ok(Type::Relayed) => self.look_at_relayed(now, number, packet.bytes(), &mut ahead),
+                _ => (),
+            }
+        }
+        ahead.compute(foreseen);
+    }
+
+    fn look_at_sealed<'a>(&'a self, now: Instant, number: usize, packet: &'a [u8], ahead: &mut Ahead<'a>) {
+        if let Ok(header) = Header::of_sealed(packet)
+            && let Ok(key) = self.indexes.peer(header.index)
+            && let Some(member) = self.peers.get(key)
+            && let Some(session) = member.peer.sessions().get(header.index)
+        {
+            session.look_ahead(now, number, packet, ahead);
+        }
+    }
+
+    /// Takes a datagram apart and deals with all that is not a frame. `foreseen` is what was computed ahead for it.
     pub fn open(
         &mut self,
         now: Instant,
         from: SocketAddr,
         packet: &mut Packet,
+        foreseen: Foreseen,
         out: &mut Outbox,
     ) -> Result<Opened, Discard> {
+        self.foreseen = foreseen;
         match Type::of(packet.bytes())? {
             Type::Relayed => self.open_relayed(now, from, packet, out),
             _ => self.open_by(now, Path::Direct(from), packet, out),
@@ -310,7 +355,7 @@ impl Mesh {
         let indexes = &mut self.indexes;
         let peer = &mut self.peers.get_mut(key).ok_or(Discard::UnknownPeer)?.peer;
         let freed = &mut |index| indexes.release(now, index);
-        let kind = peer.open(now, header.index, path, packet, freed)?;
+        let kind = peer.open(now, header.index, path, packet, &self.foreseen, freed)?;
         let opened = match kind {
             Kind::Frame => Ok(Opened::Frame(key)),
             Kind::Keepalive => Ok(Opened::Spent),

@@ -8,15 +8,16 @@ use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
 use crate::base::ids::{CircuitId, NodeId, PeerKey};
-use crate::base::limits::CIRCUITS_PER_PEER;
+use crate::base::limits::{CIRCUITS_PER_PEER, RELAY_FRONT};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::base::time::Instant;
+use crate::crypto::macs::Ahead;
 use crate::mesh::circuits::{Circuit, Entry, Quota};
 use crate::mesh::{Mesh, Opened};
 use crate::peer::path::Path;
 use crate::wire::control::{CircuitEnd, Control, NamedBy};
-use crate::wire::envelope::Header;
+use crate::wire::envelope::{Header, Type};
 
 impl Mesh {
     // ---- packets ----
@@ -32,7 +33,7 @@ impl Mesh {
         let (header, _) = Header::of_relayed(packet.bytes())?;
         let key = self.indexes.peer(header.index)?;
         let member = self.peers.get_mut(key).ok_or(Discard::UnknownPeer)?;
-        let number = member.peer.unwrap(now, header.index, Path::Direct(from), packet)?;
+        let number = member.peer.unwrap(now, header.index, Path::Direct(from), packet, &self.foreseen)?;
         if member.peer.take_attention() {
             self.tend(now, key, out);
         }
@@ -54,6 +55,30 @@ impl Mesh {
         }
     }
 
+    /// Looks at a relayed packet's hop MAC, and at the packet inside if its circuit ends here.
+    pub(super) fn look_at_relayed<'a>(
+        &'a self,
+        now: Instant,
+        number: usize,
+        packet: &'a [u8],
+        ahead: &mut Ahead<'a>,
+    ) {
+        if let Ok((header, circuit)) = Header::of_relayed(packet)
+            && let Ok(key) = self.indexes.peer(header.index)
+            && let Some(member) = self.peers.get(key)
+            && let Some(session) = member.peer.sessions().get(header.index)
+        {
+            session.look_ahead_hop(number, packet, ahead);
+            let inside = &packet[RELAY_FRONT..];
+            if let Some(Circuit::End { relay, .. }) = self.circuits.get(circuit)
+                && *relay == key
+                && Type::of(inside) == Ok(Type::Sealed)
+            {
+                self.look_at_sealed(now, number, inside, ahead);
+            }
+        }
+    }
+
     /// Writes the relay header of the leg with our number `leg` in front of what came by its twin.
     fn send_on(&mut self, now: Instant, leg: CircuitId, packet: &mut Packet) -> Result<SocketAddr, Discard> {
         let Some(Circuit::Leg { neighbour, theirs: Some(theirs), .. }) = self.circuits.used(now, leg) else {
@@ -62,7 +87,7 @@ impl Mesh {
         let (neighbour, theirs) = (*neighbour, *theirs);
         let member = self.peers.get_mut(neighbour).ok_or(Discard::UnknownPeer)?;
         let address = member.peer.direct().ok_or(Discard::NoRoute)?;
-        member.peer.wrap(now, theirs, packet)?;
+        member.peer.wrap(now, theirs, packet, &mut self.macs)?;
         self.relayed.packets += 1;
         self.relayed.bytes += packet.len() as u64;
         Ok(address)

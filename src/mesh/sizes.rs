@@ -121,7 +121,8 @@ impl Mesh {
         let mut packet = out.blank()?;
         let sealed = packet.append(&number.to_be_bytes()).and_then(|()| {
             packet.push_back(fill)?.fill(0);
-            self.peers.get_mut(to).ok_or(Discard::UnknownPeer)?.peer.seal(now, Kind::Probe, &mut packet)?;
+            let peer = &mut self.peers.get_mut(to).ok_or(Discard::UnknownPeer)?.peer;
+            peer.seal(now, Kind::Probe, &mut packet, Some(&mut self.macs))?;
             self.route(now, path, &mut packet)
         });
         match sealed {

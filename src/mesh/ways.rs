@@ -51,7 +51,7 @@ impl Mesh {
         let mut packet = out.blank()?;
         let sealed = packet.append(nonce).and_then(|()| {
             let peer = &mut self.peers.get_mut(to).ok_or(Discard::UnknownPeer)?.peer;
-            peer.seal(now, kind, &mut packet)?;
+            peer.seal(now, kind, &mut packet, Some(&mut self.macs))?;
             self.route(now, path, &mut packet)
         });
         self.wake(now + PROBE_AFTER);

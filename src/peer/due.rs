@@ -169,6 +169,7 @@ mod tests {
     };
     use crate::base::packet::Packet;
     use crate::base::time::Duration;
+    use crate::crypto::macs::Foreseen;
     use crate::crypto::random::Random;
     use crate::peer::Hello3ToRepeat;
     use crate::peer::session::{Role, Session};
@@ -214,13 +215,15 @@ mod tests {
     }
 
     fn send(peer: &mut Peer, now: u64, kind: Kind) {
-        peer.seal(at(now), kind, &mut Packet::new()).unwrap();
+        peer.seal(at(now), kind, &mut Packet::new(), None).unwrap();
     }
 
     /// A keepalive of the peer comes by `from`.
     fn hear(peer: &mut Peer, theirs: &mut Session, now: u64, from: Path) {
         let mut packet = sealed(theirs, at(now), Kind::Keepalive);
-        assert_eq!(peer.open(at(now), theirs.remote(), from, &mut packet, &mut |_| {}), Ok(Kind::Keepalive));
+        let nothing = &Foreseen::NOTHING;
+        let opened = peer.open(at(now), theirs.remote(), from, &mut packet, nothing, &mut |_| {});
+        assert_eq!(opened, Ok(Kind::Keepalive));
     }
 
     /// Sends a frame at `now` and lets the path die of silence.
@@ -485,12 +488,13 @@ mod tests {
                 let path = if random.u32() % 4 == 0 { via(u16::from(place)) } else { direct(place) };
                 let bytes = &mut Packet::new();
                 match random.u32() % 12 {
-                    0 | 1 => _ = peer.seal(time, Kind::Frame, bytes),
-                    2 => _ = peer.seal(time, Kind::Challenge, bytes),
+                    0 | 1 => _ = peer.seal(time, Kind::Frame, bytes, None),
+                    2 => _ = peer.seal(time, Kind::Challenge, bytes, None),
                     3 => peer.heard(time, path, 1000),
                     4 if peer.is_up() && theirs.ends_at() > time => {
                         let mut packet = sealed(&mut theirs, time, Kind::Keepalive);
-                        _ = peer.open(time, theirs.remote(), path, &mut packet, &mut |_| {});
+                        let nothing = &Foreseen::NOTHING;
+                        _ = peer.open(time, theirs.remote(), path, &mut packet, nothing, &mut |_| {});
                     }
                     5 => {
                         peer.ask(time, random.bytes());

@@ -20,6 +20,7 @@ use crate::base::ids::{CircuitId, NodeId, SessionIndex, ShortId};
 use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, PROBE_AFTER, UPGRADE_MAX};
 use crate::base::packet::Packet;
 use crate::base::time::{Backoff, Duration, Instant};
+use crate::crypto::macs::{Due, Foreseen};
 use crate::crypto::schedule::hmac_sha256;
 use crate::peer::mtu::Mtus;
 use crate::peer::path::{Candidate, Liveness, Nonce, Path, Places};
@@ -263,10 +264,16 @@ impl Peer {
         self.confirm.as_ref().map(|confirm| (&confirm.message, confirm.by))
     }
 
-    /// Seals what is in `packet` under the session in use.
-    pub fn seal(&mut self, now: Instant, kind: Kind, packet: &mut Packet) -> Result<(), Discard> {
+    /// Seals what is in `packet` under the session in use. The tag may be owed to `due`.
+    pub fn seal(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        packet: &mut Packet,
+        due: Option<&mut Due>,
+    ) -> Result<(), Discard> {
         let session = self.sessions.current_mut().ok_or(Discard::NoSession)?;
-        let sealed = session.seal(now, kind, packet);
+        let sealed = session.seal_owing(now, kind, packet, due);
         self.watch_key(now);
         sealed?;
         self.live.sent(now, matches!(kind, Kind::Frame | Kind::Fragment | Kind::Challenge));
@@ -280,10 +287,11 @@ impl Peer {
         index: SessionIndex,
         from: Path,
         packet: &mut Packet,
+        foreseen: &Foreseen,
         freed: &mut dyn FnMut(SessionIndex),
     ) -> Result<Kind, Discard> {
         let length = packet.len();
-        let kind = self.sessions.open(now, index, packet, freed)?;
+        let kind = self.sessions.open(now, index, packet, foreseen, freed)?;
         self.watch_key(now);
         if self.confirm.as_ref().is_some_and(|confirm| confirm.index == index) {
             self.confirm = None;
@@ -330,10 +338,16 @@ impl Peer {
         }
     }
 
-    /// Puts this peer's relay header in front of a packet that is to go through it.
-    pub fn wrap(&mut self, now: Instant, circuit: CircuitId, packet: &mut Packet) -> Result<(), Discard> {
+    /// Puts this peer's relay header in front of a packet that is to go through it. Its MAC may be owed to `due`.
+    pub fn wrap(
+        &mut self,
+        now: Instant,
+        circuit: CircuitId,
+        packet: &mut Packet,
+        due: &mut Due,
+    ) -> Result<(), Discard> {
         let session = self.sessions.current_mut().ok_or(Discard::NoSession)?;
-        session.wrap(circuit, packet)?;
+        session.wrap_owing(circuit, packet, Some(due))?;
         self.live.sent(now, true);
         Ok(())
     }
@@ -346,10 +360,11 @@ impl Peer {
         index: SessionIndex,
         from: Path,
         packet: &mut Packet,
+        foreseen: &Foreseen,
     ) -> Result<CircuitId, Discard> {
         let length = packet.len();
         let session = self.sessions.by_index(index).ok_or(Discard::UnknownIndex)?;
-        let circuit = session.unwrap(packet)?;
+        let circuit = session.unwrap_foreseen(packet, foreseen)?;
         self.heard(now, from, length);
         Ok(circuit)
     }

@@ -29,6 +29,7 @@ use crate::base::limits::{
 };
 use crate::base::packet::Packet;
 use crate::base::time::{Duration, Instant};
+use crate::crypto::macs::{Ahead, Due, Foreseen};
 use crate::crypto::schedule::SessionKeys;
 use crate::crypto::suite::{HopKey, OpenKey, SealKey};
 use crate::peer::replay::{HopWindow, SessionWindow};
@@ -128,6 +129,17 @@ impl Session {
     /// [`Discard::Expired`] when the key is too old for that kind or its counters are used up,
     /// [`Discard::TooLong`] when the packet has no room. The packet is as it was then.
     pub fn seal(&mut self, now: Instant, kind: Kind, packet: &mut Packet) -> Result<(), Discard> {
+        self.seal_owing(now, kind, packet, None)
+    }
+
+    /// The same, but the packet may owe its tag to `due`.
+    pub fn seal_owing(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        packet: &mut Packet,
+        due: Option<&mut Due>,
+    ) -> Result<(), Discard> {
         self.life.may_seal(now, kind)?;
         let counter = take(&mut self.next)?;
         let length = packet.len();
@@ -135,7 +147,8 @@ impl Session {
         let bytes = packet.bytes_mut();
         Header { index: self.remote, counter }.write_sealed(bytes);
         bytes[SEALED_HEADER] = kind as u8;
-        self.seal.seal(counter, bytes)?;
+        let ticket = self.seal.seal(counter, bytes, due)?;
+        packet.owe_tag(ticket);
         if carries_data(kind) {
             self.life.sealed_data(now);
             self.traffic.sealed.add(length);
@@ -149,13 +162,18 @@ impl Session {
     /// nothing. An authentic packet is refused with [`Discard::Expired`] when it comes too late for its
     /// kind, with [`Discard::Malformed`] when its kind is unknown.
     pub fn open(&mut self, now: Instant, packet: &mut Packet) -> Result<Kind, Discard> {
-        let header = Header::of_sealed(packet.bytes())?;
-        if header.index != self.local {
-            return Err(Discard::UnknownIndex);
-        }
-        self.life.may_open(now)?;
-        self.window.acceptable(header.counter)?;
-        self.open.open(header.counter, packet.bytes_mut())?;
+        self.open_foreseen(now, packet, &Foreseen::NOTHING)
+    }
+
+    /// The same; the tag may have been computed ahead.
+    pub fn open_foreseen(
+        &mut self,
+        now: Instant,
+        packet: &mut Packet,
+        foreseen: &Foreseen,
+    ) -> Result<Kind, Discard> {
+        let header = self.acceptable(now, packet.bytes())?;
+        self.open.open(header.counter, packet.bytes_mut(), foreseen.tag(self.local))?;
         self.window.mark(header.counter);
         let kind = Kind::from_byte(packet.bytes()[SEALED_HEADER])?;
         packet.pull_front(SEAL_FRONT)?;
@@ -167,20 +185,56 @@ impl Session {
         Ok(kind)
     }
 
+    /// All that is checked before the tag.
+    fn acceptable(&self, now: Instant, packet: &[u8]) -> Result<Header, Discard> {
+        let header = Header::of_sealed(packet)?;
+        if header.index != self.local {
+            return Err(Discard::UnknownIndex);
+        }
+        self.life.may_open(now)?;
+        self.window.acceptable(header.counter)?;
+        Ok(header)
+    }
+
+    /// Puts on `ahead` what will decide about a sealed packet, unless that is decided without. The packet is, or is
+    /// inside, the datagram of that number.
+    pub fn look_ahead<'a>(&'a self, now: Instant, datagram: usize, packet: &'a [u8], ahead: &mut Ahead<'a>) {
+        if self.acceptable(now, packet).is_ok() {
+            ahead.tag(datagram, self.local, &self.open, packet);
+        }
+    }
+
     /// Puts a relay header in front of a whole packet, for the peer of this session to pass on.
     ///
     /// [`Discard::Expired`] when the hop counters are used up, [`Discard::Truncated`] for nothing to wrap,
     /// [`Discard::TooLong`] when the packet has no room. The packet is as it was then.
     pub fn wrap(&mut self, circuit: CircuitId, packet: &mut Packet) -> Result<(), Discard> {
+        self.wrap_owing(circuit, packet, None)
+    }
+
+    /// The same, but the packet may owe the header's MAC to `due`, which it must if it owes its tag.
+    pub fn wrap_owing(
+        &mut self,
+        circuit: CircuitId,
+        packet: &mut Packet,
+        due: Option<&mut Due>,
+    ) -> Result<(), Discard> {
         if packet.is_empty() {
             return Err(Discard::Truncated);
+        }
+        let ticket = due.and_then(|due| self.hop_seal.owe(due));
+        if packet.owes() && ticket.is_none() {
+            return Err(Discard::NoRoom);
         }
         let counter = take(&mut self.hop_next)?;
         widen(packet, RELAY_FRONT, 0)?;
         let bytes = packet.bytes_mut();
         Header { index: self.remote, counter }.write_relayed(circuit, bytes);
-        let (head, mac, inner) = split_relayed(bytes);
-        mac.copy_from_slice(&self.hop_seal.mac(head, inner));
+        packet.owe_hop(ticket);
+        if ticket.is_none() {
+            let (head, mac, inner) = split_relayed(packet.bytes_mut());
+            mac.copy_from_slice(&self.hop_seal.mac(head, inner));
+        }
         Ok(())
     }
 
@@ -189,16 +243,38 @@ impl Session {
     ///
     /// Refuses as [`Session::open`] does, in the same order; what is refused changes nothing.
     pub fn unwrap(&mut self, packet: &mut Packet) -> Result<CircuitId, Discard> {
-        let (header, circuit) = Header::of_relayed(packet.bytes())?;
+        self.unwrap_foreseen(packet, &Foreseen::NOTHING)
+    }
+
+    /// The same; the MAC of the header may have been computed ahead.
+    pub fn unwrap_foreseen(
+        &mut self,
+        packet: &mut Packet,
+        foreseen: &Foreseen,
+    ) -> Result<CircuitId, Discard> {
+        let (header, circuit) = self.hop_acceptable(packet.bytes())?;
+        let (head, mac, inner) = split_relayed(packet.bytes_mut());
+        self.hop_open.check(head, mac, inner, foreseen.hop(self.local))?;
+        self.hop_window.mark(header.counter);
+        packet.pull_front(RELAY_FRONT)?;
+        Ok(circuit)
+    }
+
+    /// All that is checked before the MAC of a relay header.
+    fn hop_acceptable(&self, packet: &[u8]) -> Result<(Header, CircuitId), Discard> {
+        let (header, circuit) = Header::of_relayed(packet)?;
         if header.index != self.local {
             return Err(Discard::UnknownIndex);
         }
         self.hop_window.acceptable(header.counter)?;
-        let (head, mac, inner) = split_relayed(packet.bytes_mut());
-        self.hop_open.check(head, mac, inner)?;
-        self.hop_window.mark(header.counter);
-        packet.pull_front(RELAY_FRONT)?;
-        Ok(circuit)
+        Ok((header, circuit))
+    }
+
+    /// Puts on `ahead` what will decide about a relay header, unless that is decided without.
+    pub fn look_ahead_hop<'a>(&'a self, datagram: usize, packet: &[u8], ahead: &mut Ahead<'a>) {
+        if self.hop_acceptable(packet).is_ok() {
+            ahead.hop(datagram, self.local, &self.hop_open, packet);
+        }
     }
 
     /// Our name for the session, which packets to us carry.
@@ -630,7 +706,7 @@ mod tests {
         let mut bytes = packet(&[0; SEAL_FRONT + SEAL_BACK]);
         Header { index: B, counter: 3 }.write_sealed(bytes.bytes_mut());
         bytes.bytes_mut()[SEALED_HEADER] = 8;
-        a.seal.seal(3, bytes.bytes_mut()).unwrap();
+        a.seal.seal(3, bytes.bytes_mut(), None).unwrap();
         let again = packet(bytes.bytes());
         assert_eq!(b.open(at(1), &mut bytes), Err(Discard::Malformed));
         assert_eq!(b.open(at(1), &mut packet(again.bytes())), Err(Discard::Replayed));

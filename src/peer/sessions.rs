@@ -11,6 +11,7 @@ use crate::base::ids::SessionIndex;
 use crate::base::limits::ACCEPT_GRACE;
 use crate::base::packet::Packet;
 use crate::base::time::{Instant, earliest};
+use crate::crypto::macs::Foreseen;
 use crate::peer::session::{Role, Session, Traffic};
 use crate::wire::envelope::Kind;
 
@@ -158,10 +159,11 @@ impl Sessions {
         now: Instant,
         index: SessionIndex,
         packet: &mut Packet,
+        foreseen: &Foreseen,
         freed: &mut dyn FnMut(SessionIndex),
     ) -> Result<Kind, Discard> {
         let link = self.find(index).ok_or(Discard::UnknownIndex)?;
-        let kind = link.session.open(now, packet)?;
+        let kind = link.session.open_foreseen(now, packet, foreseen)?;
         link.heard = now;
         link.proved = true;
         let confirmed =
@@ -175,6 +177,12 @@ impl Sessions {
     /// The session of that index, for the relay header.
     pub fn by_index(&mut self, index: SessionIndex) -> Option<&mut Session> {
         self.find(index).map(|link| &mut link.session)
+    }
+
+    /// The session of that index, to look at.
+    pub fn get(&self, index: SessionIndex) -> Option<&Session> {
+        let places = [&self.current, &self.previous, &self.next];
+        places.into_iter().flatten().map(|link| &link.session).find(|session| session.local() == index)
     }
 
     fn find(&mut self, index: SessionIndex) -> Option<&mut Link> {
@@ -283,8 +291,9 @@ pub(super) mod tests {
 
         fn hear(&mut self, ms: u64, index: u32, from: &mut Session) -> Result<Kind, Discard> {
             let mut packet = sealed(from, at(ms), Kind::Keepalive);
-            self.sessions
-                .open(at(ms), SessionIndex(index), &mut packet, &mut |index| self.freed.push(index.0))
+            self.sessions.open(at(ms), SessionIndex(index), &mut packet, &Foreseen::NOTHING, &mut |index| {
+                self.freed.push(index.0)
+            })
         }
 
         fn expire(&mut self, ms: u64) {
@@ -343,7 +352,8 @@ pub(super) mod tests {
         a.install(1000, ours, 900);
         let mut packet = sealed(&mut theirs, at(1100), Kind::Keepalive);
         packet.bytes_mut()[20] ^= 1;
-        let refused = a.sessions.open(at(1100), SessionIndex(21), &mut packet, &mut |_| {});
+        let refused =
+            a.sessions.open(at(1100), SessionIndex(21), &mut packet, &Foreseen::NOTHING, &mut |_| {});
         assert_eq!(refused, Err(Discard::Forged));
         assert_eq!(a.current(), Some(11));
     }
@@ -550,13 +560,13 @@ pub(super) mod tests {
         let mut early = sealed(&mut peer, at(500), Kind::Frame);
         let mut a = Side::new(false);
         a.install(0, first, 0);
-        a.sessions.open(at(600), SessionIndex(12), &mut early, &mut |_| {}).unwrap();
+        a.sessions.open(at(600), SessionIndex(12), &mut early, &Foreseen::NOTHING, &mut |_| {}).unwrap();
         a.install(1000, second, 1000);
         let over = (FRAMES_UNTIL + ACCEPT_GRACE).as_secs() * 1000;
         for now in (1000..over).step_by(10_000) {
             assert_eq!(a.hear(now, 12, &mut peer), Ok(Kind::Keepalive));
         }
-        let opened = a.sessions.open(at(over), SessionIndex(12), &mut late, &mut |_| {});
+        let opened = a.sessions.open(at(over), SessionIndex(12), &mut late, &Foreseen::NOTHING, &mut |_| {});
         assert_eq!(opened, Err(Discard::Expired));
         assert!(a.sessions.next_timeout() <= Some(at(0) + SESSION_UNTIL + ACCEPT_GRACE));
     }
@@ -569,7 +579,7 @@ pub(super) mod tests {
             a.install(u64::from(n), answered, u64::from(n));
             let mut frame = sealed(&mut peer, at(10), Kind::Frame);
             let index = SessionIndex(10 * u32::from(n) + 2);
-            a.sessions.open(at(10), index, &mut frame, &mut |_| {}).unwrap();
+            a.sessions.open(at(10), index, &mut frame, &Foreseen::NOTHING, &mut |_| {}).unwrap();
         }
         let traffic = a.sessions.traffic();
         assert_eq!((traffic.opened.frames, traffic.opened.bytes), (5, 25));
