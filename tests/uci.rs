@@ -662,6 +662,13 @@ fn conversion_keeps_every_kind_of_comment() {
 }
 
 #[test]
+fn a_comment_behind_a_quote_gets_a_line_of_its_own() {
+    // Behind an odd quote it would have been taken for a part of the key: found by fuzzing.
+    let uci = "config network 'a'\n\toption psk 'a key\"o.2.3/24' # why\n";
+    assert_eq!(to_conf(uci).as_str(), "# why\npsk a key\"o.2.3/24\n");
+}
+
+#[test]
 fn each_section_takes_its_own_comments_along() {
     let text = "# head\nconfig network 'a'\n\toption psk 'verysecurepassword' # x\n\n# of b\n\
                 config network 'b' # b\n\toption psk 'verysecurepassword'\n\tlist listen_zone wan\n# end\n";

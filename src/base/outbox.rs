@@ -139,6 +139,20 @@ impl Outbox {
         self.packets
     }
 
+    /// As it was when new, whatever became of its packets: for those who live many lives in one process, since the
+    /// room of a packet is never given back.
+    pub fn renew(&mut self) {
+        while let Some(packet) = self.frames.pop_front() {
+            self.spare.push(packet);
+        }
+        self.spare.extend(self.datagrams.drain(..).map(|(_, packet)| packet));
+        while self.spare.len() < self.packets {
+            self.spare.push(Packet::new());
+        }
+        self.events.clear();
+        (self.released, self.events_lost, self.tally) = (0, 0, Tally::default());
+    }
+
     /// Whether every packet is at home: spare, or queued in here.
     pub fn is_whole(&self) -> bool {
         self.spare.len() + self.datagrams.len() + self.frames.len() == self.packets

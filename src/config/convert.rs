@@ -97,7 +97,7 @@ pub fn to_conf(network: &Network) -> Result<Zeroizing<String>, Vec<Fault>> {
         }
         let text = text.trim_end_matches('\n');
         match comments.next_if(|comment| comment.line == line) {
-            Some(comment) if text.len() + comment.text.len() + 3 <= LINE_MAX => {
+            Some(comment) if may_stand_behind(text, &comment.text) => {
                 out.extend([text, " # ", &comment.text, "\n"]);
             }
             Some(comment) => {
@@ -109,6 +109,17 @@ pub fn to_conf(network: &Network) -> Result<Zeroizing<String>, Vec<Fault>> {
     }
     comments.for_each(|comment| push_comment(&mut out, &comment.text));
     Ok(out)
+}
+
+/// Whether a line reads the same with that comment behind it: there may be a quote in it, or no room.
+fn may_stand_behind(text: &str, comment: &str) -> bool {
+    let mut line = Zeroizing::new(String::with_capacity(text.len() + comment.len() + 3));
+    line.extend([text, " # ", comment]);
+    let same = match (read_line(line.as_bytes()), read_line(text.as_bytes())) {
+        (Ok((with, _)), Ok((without, _))) => with == without,
+        _ => false,
+    };
+    same && line.len() <= LINE_MAX
 }
 
 /// A comment may be longer than a line of a `peervpn.conf`.

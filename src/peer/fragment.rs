@@ -74,9 +74,12 @@ impl Cut {
 /// Frames of which a part is missing.
 pub struct Reassembly {
     places: Box<[Place]>,
+    /// [`FRAME_MAX`] bytes for each place.
+    rooms: Box<[u8]>,
 }
 
-/// Room for one unfinished frame: the last part waits at the end until the length of the others is known.
+/// One unfinished frame: in its room the last part waits at the end until the length of the others is known.
+#[derive(Clone)]
 struct Place {
     peer: PeerKey,
     session: SessionIndex,
@@ -90,13 +93,12 @@ struct Place {
     length: usize,
     /// The length of the last part; 0 until it came.
     tail: usize,
-    room: Packet,
 }
 
 impl Reassembly {
     /// Nothing unfinished. All memory there will be is taken here.
     pub fn new() -> Reassembly {
-        let free = |room| Place {
+        let free = Place {
             peer: PeerKey { slot: 0, generation: 0 },
             session: SessionIndex(0),
             first: 0,
@@ -105,9 +107,8 @@ impl Reassembly {
             last: 0,
             length: 0,
             tail: 0,
-            room,
         };
-        Reassembly { places: Packet::pool(FRAGMENTS).map(free).collect() }
+        Reassembly { places: vec![free; FRAGMENTS].into(), rooms: vec![0; FRAGMENTS * FRAME_MAX].into() }
     }
 
     /// Takes in a part that came from `peer` under that session and counter. True when it was the last one missing:
@@ -129,38 +130,41 @@ impl Reassembly {
         if last == 0 || which > last || packet.is_empty() {
             return Err(Discard::Malformed);
         }
-        let same = |place: &&mut Place| {
+        let same = |place: &Place| {
             place.is_taken(now) && place.first == first && place.session == session && place.peer == peer
         };
-        let place = match self.places.iter_mut().find(same) {
-            Some(place) => place,
+        let at = match self.places.iter().position(same) {
+            Some(at) => at,
             None => {
-                let place = self.free(now, peer).ok_or(Discard::NoRoom)?;
-                if place.have != 0 {
+                let at = self.free(now, peer).ok_or(Discard::NoRoom)?;
+                if self.places[at].have != 0 {
                     out.count(Discard::Incomplete);
                 }
-                place.begin(now, peer, session, first, last)?;
-                place
+                self.places[at].begin(now, peer, session, first, last);
+                at
             }
         };
-        place.put(which, last, packet.bytes())?;
+        let place = &mut self.places[at];
+        let room = &mut self.rooms[at * FRAME_MAX..(at + 1) * FRAME_MAX];
+        place.put(which, last, packet.bytes(), room)?;
         if !place.is_whole() {
             return Ok(false);
         }
         place.have = 0;
-        place.join()?;
-        core::mem::swap(packet, &mut place.room);
+        packet.clear(HEADROOM);
+        packet.append(place.join(room))?;
         Ok(true)
     }
 
     /// A place for another frame of `peer`: a free one, or that of its own oldest, or of the oldest of all.
-    fn free(&mut self, now: Instant, peer: PeerKey) -> Option<&mut Place> {
+    fn free(&self, now: Instant, peer: PeerKey) -> Option<usize> {
         let own = |place: &Place| place.is_taken(now) && place.peer == peer;
         let held = self.places.iter().filter(|place| own(place)).count();
         let crowded = held >= FRAGMENTS_PER_PEER;
         // Free ones first, those that were given up before those that are empty; then its own, then the oldest.
-        let worth = |place: &&mut Place| (place.is_taken(now), !own(place), place.have == 0, place.begun);
-        self.places.iter_mut().filter(|place| !crowded || own(place)).min_by_key(worth)
+        let worth = |place: &Place| (place.is_taken(now), !own(place), place.have == 0, place.begun);
+        let eligible = self.places.iter().enumerate().filter(|(_, place)| !crowded || own(place));
+        eligible.min_by_key(|(_, place)| worth(place)).map(|(at, _)| at)
     }
 }
 
@@ -175,21 +179,12 @@ impl Place {
         self.have != 0 && now.since(self.begun) < FRAGMENT_LIFE
     }
 
-    fn begin(
-        &mut self,
-        now: Instant,
-        peer: PeerKey,
-        session: SessionIndex,
-        first: u64,
-        last: u8,
-    ) -> Result<(), Discard> {
+    fn begin(&mut self, now: Instant, peer: PeerKey, session: SessionIndex, first: u64, last: u8) {
         (self.peer, self.session, self.first, self.begun) = (peer, session, first, now);
         (self.have, self.last, self.length, self.tail) = (0, last, 0, 0);
-        self.room.clear(HEADROOM);
-        self.room.grow(FRAME_MAX)
     }
 
-    fn put(&mut self, which: u8, last: u8, bytes: &[u8]) -> Result<(), Discard> {
+    fn put(&mut self, which: u8, last: u8, bytes: &[u8], room: &mut [u8]) -> Result<(), Discard> {
         let is_last = which == last;
         let (length, tail) = if is_last { (self.length, bytes.len()) } else { (bytes.len(), self.tail) };
         let before_last = usize::from(last) * length;
@@ -200,8 +195,7 @@ impl Place {
             return Err(Discard::Malformed);
         }
         let start = if is_last { FRAME_MAX - tail } else { usize::from(which) * length };
-        let room = self.room.bytes_mut().get_mut(start..start + bytes.len()).ok_or(Discard::TooLong)?;
-        room.copy_from_slice(bytes);
+        room.get_mut(start..start + bytes.len()).ok_or(Discard::TooLong)?.copy_from_slice(bytes);
         (self.length, self.tail) = (length, tail);
         self.have |= 1 << which;
         Ok(())
@@ -211,11 +205,11 @@ impl Place {
         u32::from(self.last) + 1 == self.have.count_ones()
     }
 
-    /// Moves the last part to the others.
-    fn join(&mut self) -> Result<(), Discard> {
+    /// Moves the last part to the others. Returns the frame.
+    fn join<'a>(&self, room: &'a mut [u8]) -> &'a [u8] {
         let start = usize::from(self.last) * self.length;
-        self.room.bytes_mut().copy_within(FRAME_MAX - self.tail.., start);
-        self.room.pull_back(FRAME_MAX - start - self.tail)
+        room.copy_within(FRAME_MAX - self.tail.., start);
+        &room[..start + self.tail]
     }
 }
 

@@ -14,7 +14,7 @@ use peervpn::wire::hello::{Answer, Confirmation, Hello1, Hello2, Hello3, Offer};
 use peervpn::wire::looping::Probe;
 use peervpn::wire::tcp;
 
-use super::Script;
+use super::{Scratch, Script};
 
 /// Datagrams of a handshake, and what is sealed in them.
 pub fn hello(bytes: &[u8]) {
@@ -79,7 +79,7 @@ pub fn frame(bytes: &[u8]) {
     for _ in 0..64 {
         let (Some(what), Some(piece)) = (script.byte(), script.piece()) else { return };
         now = now + Duration::from_secs(u64::from(what >> 2));
-        let mut packet = Packet::new();
+        let mut packet = Scratch::new();
         let piece = &piece[..piece.len().min(peervpn::base::limits::FRAME_MAX)];
         packet.append(piece).expect("room for any frame");
         let Ok(frame) = Frame::read(piece) else { continue };

@@ -4,9 +4,8 @@
 use std::net::SocketAddr;
 
 use peervpn::base::ids::{CircuitId, HostId, SessionIndex};
-use peervpn::base::limits::{DATAGRAM_MAX, PACKETS};
+use peervpn::base::limits::DATAGRAM_MAX;
 use peervpn::base::outbox::Outbox;
-use peervpn::base::packet::Packet;
 use peervpn::base::time::{Duration, Instant};
 use peervpn::crypto::identity::{Identity, NetworkKeys};
 use peervpn::crypto::random::Random;
@@ -16,8 +15,9 @@ use peervpn::peer::session::{Role, Session};
 use peervpn::wire::envelope::Kind;
 use peervpn::wire::hello::Capabilities;
 
-use super::Script;
+use super::sim::pool;
 use super::sim::spec::{NodeSpec, member as spec, public};
+use super::{Scratch, Script};
 
 /// So many acts are played at most; what is left of the bytes is not looked at.
 const ACTS: usize = 256;
@@ -135,7 +135,7 @@ impl Bench {
     fn new(spec: NodeSpec) -> Bench {
         let now = Instant::ZERO;
         let node = Node::new(&spec.settings(), &spec.network_key(), &[9; 32], &[8; 32], now);
-        Bench { node, out: Outbox::new(PACKETS), now, sent: Vec::new() }
+        Bench { node, out: pool::take(), now, sent: Vec::new() }
     }
 
     fn feed(&mut self, from: SocketAddr, bytes: &[u8]) {
@@ -180,6 +180,12 @@ impl Bench {
         }
         while self.out.next_event().is_some() {}
         assert!(self.out.is_whole(), "a packet is missing");
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        pool::put(core::mem::replace(&mut self.out, Outbox::new(0)));
     }
 }
 
@@ -245,7 +251,7 @@ impl Foe {
                 self.seal(now, Kind::Keepalive, &[])
             }
             4 => {
-                let mut packet = Packet::new();
+                let mut packet = Scratch::new();
                 packet.append(bytes).ok()?;
                 let kind = self.session.as_mut()?.open(now, &mut packet).ok()?;
                 self.heard = Some((kind, packet.bytes().to_vec()));
@@ -259,14 +265,14 @@ impl Foe {
     }
 
     fn seal(&mut self, now: Instant, kind: Kind, text: &[u8]) -> Option<Vec<u8>> {
-        let mut packet = Packet::new();
+        let mut packet = Scratch::new();
         packet.append(&text[..text.len().min(DATAGRAM_MAX - 64)]).ok()?;
         self.session.as_mut()?.seal(now, kind, &mut packet).ok()?;
         Some(packet.bytes().to_vec())
     }
 
     fn wrap(&mut self, circuit: CircuitId, inner: &[u8]) -> Option<Vec<u8>> {
-        let mut packet = Packet::new();
+        let mut packet = Scratch::new();
         packet.append(&inner[..inner.len().min(DATAGRAM_MAX - 64)]).ok()?;
         self.session.as_mut()?.wrap(circuit, &mut packet).ok()?;
         Some(packet.bytes().to_vec())

@@ -11,6 +11,12 @@
 #[path = "../sim/mod.rs"]
 pub mod sim;
 
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+
+use peervpn::base::limits::HEADROOM;
+use peervpn::base::packet::Packet;
+
 mod decoders;
 mod mesh;
 pub mod seeds;
@@ -39,6 +45,42 @@ pub const TARGETS: &[Target] = &[
 /// There is none.
 pub fn target(name: &str) -> fn(&[u8]) {
     TARGETS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no target {name}")).1
+}
+
+thread_local! {
+    static SPARE: RefCell<Vec<Packet>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A packet that is used again: its room would never be given back, and a fuzzer does not rest.
+pub struct Scratch(Option<Packet>);
+
+impl Scratch {
+    /// An empty packet.
+    pub fn new() -> Scratch {
+        let mut packet = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        packet.clear(HEADROOM);
+        Scratch(Some(packet))
+    }
+}
+
+impl Deref for Scratch {
+    type Target = Packet;
+
+    fn deref(&self) -> &Packet {
+        self.0.as_ref().expect("until it is dropped")
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut Packet {
+        self.0.as_mut().expect("until it is dropped")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        SPARE.with_borrow_mut(|spare| spare.extend(self.0.take()));
+    }
 }
 
 /// Bytes as a source of decisions. Where they end, so does the story.

@@ -6,7 +6,8 @@
 //! - `mod.rs`: the world, its clock and its nodes' lives.
 //! - `traffic.rs`: the way of datagrams and frames between them.
 //! - `questions.rs`: what stories ask.
-//! - `spec.rs`, `frames.rs`, `link.rs`, `nat.rs`, `network.rs`, `oracle.rs`, `invariants.rs`, `agenda.rs`, `chance.rs`: the parts.
+//! - `spec.rs`, `frames.rs`, `link.rs`, `nat.rs`, `network.rs`, `oracle.rs`, `invariants.rs`, `agenda.rs`, `chance.rs`,
+//!   `pool.rs`: the parts.
 
 pub mod agenda;
 pub mod chance;
@@ -16,6 +17,7 @@ pub mod link;
 pub mod nat;
 pub mod network;
 pub mod oracle;
+pub mod pool;
 pub mod questions;
 pub mod spec;
 pub mod traffic;
@@ -26,7 +28,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use peervpn::base::event::{Event, Way};
 use peervpn::base::ids::{HostId, Mac, ShortId};
-use peervpn::base::limits::PACKETS;
 use peervpn::base::outbox::Outbox;
 use peervpn::base::settings::DEFAULT_PORT;
 use peervpn::base::time::{Duration, Instant};
@@ -209,7 +210,7 @@ impl World {
             mac: Mac([2, 0, 0, 0, high, low]),
             life: 0,
             node: None,
-            out: Outbox::new(PACKETS),
+            out: pool::take(),
             due: None,
             ways: BTreeMap::new(),
             events: Vec::new(),
@@ -420,6 +421,7 @@ impl World {
 impl Drop for World {
     #[allow(clippy::print_stderr, reason = "a failed story tells how to see it again")]
     fn drop(&mut self) {
+        self.members.drain(..).for_each(|member| pool::put(member.out));
         if std::thread::panicking() {
             eprintln!("the world with seed {} ended at {:?}", self.seed, self.now);
         }
