@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use argh::{FromArgs, SubCommands};
-
+use crate::config::arguments;
 use crate::config::options::{OPTIONS, UCI_OPTIONS};
+use crate::config::verbs::{VERBS, Verb};
 
 /// Where a configuration is looked for when none is named, in this order.
 pub const USUAL_FILES: [&str; 2] = ["/etc/peervpn/peervpn.conf", "/etc/peervpn.conf"];
@@ -100,6 +100,33 @@ pub enum Uci {
     Firewall(String),
 }
 
+/// What was said beforehand of a configuration that is to be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Setup {
+    /// Name, peer and key come from an invitation on standard input.
+    pub join: bool,
+    /// Name of the network.
+    pub network: Option<String>,
+    /// A node that is there already.
+    pub peer: Option<String>,
+    /// Where others reach this node.
+    pub public: Option<String>,
+    /// UDP port.
+    pub port: Option<String>,
+    /// Name of the virtual interface.
+    pub interface: Option<String>,
+    /// This node's address in the VPN.
+    pub address: Option<String>,
+    /// Traffic of others is carried.
+    pub relay: bool,
+    /// A network of that name in `/etc/config/peervpn` is to be made.
+    pub uci: Option<String>,
+    /// The file to write.
+    pub to: Option<PathBuf>,
+    /// The file is replaced, and the old one kept beside it.
+    pub replace: bool,
+}
+
 /// Where a configuration comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
@@ -134,73 +161,86 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Early>
         words.push(word.map_err(|arg| misuse(&format!("'{}' is not UTF-8", arg.to_string_lossy())))?);
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["help"] => read(&["--help"]),
-        ["help", "options"] => Err(Early::Answer(describe_options())),
-        ["help", command] if is_command(command) => read(&[command, "--help"]),
-        ["help", ..] => Err(misuse("help is about 'options' or one of the commands")),
-        ["--uci", ..] => read(&[&["run"], words.as_slice()].concat()),
-        [first, ..] if is_command(first) || (first.starts_with('-') && *first != "-") => read(&words),
-        _ => read(&[&["run"], words.as_slice()].concat()),
+    understand(&words)
+}
+
+fn understand(words: &[&str]) -> Result<Command, Early> {
+    let rest = match words {
+        ["help" | "--help" | "-h"] => return Err(Early::Answer(overview())),
+        ["--version" | "-V"] => return Err(Early::Answer(VERSION.to_owned())),
+        ["help", "options"] => return Err(Early::Answer(describe_options())),
+        ["help", command @ ..] => return explain(command),
+        ["uci", "--help" | "-h"] => return explain(&["uci"]),
+        ["uci", word, rest @ ..] if find(&["uci", word]).is_some() => rest,
+        ["uci", ..] => return Err(misuse("what about them? uci list, uci export or uci firewall")),
+        [first, rest @ ..] if find(&[first]).is_some() => rest,
+        _ => words,
+    };
+    let taken = words.len() - rest.len();
+    let verb = if taken == 0 { &VERBS[0] } else { find(&words[..taken]).unwrap_or(&VERBS[0]) };
+    if rest.iter().take_while(|word| **word != "--").any(|word| matches!(*word, "--help" | "-h")) {
+        return Err(Early::Answer(arguments::page(&verb.shape)));
+    }
+    let given = arguments::read(&verb.shape, rest).map_err(|why| misuse(&why))?;
+    (verb.make)(&given).map_err(|why| misuse(why))
+}
+
+/// The command of that name, of one word or two.
+fn find(words: &[&str]) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.shape.name.split(' ').eq(words.iter().copied()))
+}
+
+fn explain(command: &[&str]) -> Result<Command, Early> {
+    match find(command) {
+        Some(verb) => Err(Early::Answer(arguments::page(&verb.shape))),
+        None if *command == ["uci"] => Err(Early::Answer(overview_of_uci())),
+        None => Err(misuse("help is about 'options' or one of the commands")),
     }
 }
 
-fn is_command(word: &str) -> bool {
-    Verb::COMMANDS.iter().any(|command| command.name == word)
+/// Names and meanings of commands of one word, or of two.
+fn commands(of_two: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    VERBS
+        .iter()
+        .map(|verb| (verb.shape.name, verb.shape.help))
+        .filter(move |(name, _)| name.contains(' ') == of_two)
 }
 
-/// Hands the words, with the command in front, to the parser that argh makes of the types below.
-fn read(words: &[&str]) -> Result<Command, Early> {
-    // A lone `-` is an argument, which argh believes only behind `--`.
-    let (dashes, mut words): (Vec<&str>, Vec<&str>) = words.iter().partition(|&&word| word == "-");
-    if !dashes.is_empty() {
-        words.push("--");
-        words.extend(dashes);
-    }
-    let top = Top::from_args(&["peervpn"], &words).map_err(|exit| match exit.status {
-        Ok(()) => Early::Answer(format!("{}\n", exit.output.trim_end())),
-        Err(()) => misuse(&exit.output),
-    })?;
-    if top.version {
-        return Err(Early::Answer(concat!("peervpn ", env!("CARGO_PKG_VERSION"), "\n").to_owned()));
-    }
-    match top.verb {
-        Some(Verb::Run(Run { uci: true, file: None })) => Err(misuse("which network? name its section")),
-        Some(Verb::Run(Run { uci: true, file: Some(name) })) => Ok(Command::Run(Source::Uci(name))),
-        Some(Verb::Run(Run { uci: false, file })) => Ok(Command::Run(source(file))),
-        Some(Verb::Check(Check { uci: true, file: None })) => Ok(Command::CheckUci),
-        Some(Verb::Check(Check { uci: true, file: Some(name) })) => Ok(Command::Check(Source::Uci(name))),
-        Some(Verb::Check(Check { uci: false, file })) => Ok(Command::Check(source(file))),
-        Some(Verb::Status(status)) => status.command(),
-        Some(Verb::Graph(Graph { name, dot })) => Ok(Command::Graph { name, dot }),
-        Some(Verb::Explain(Explain { target, name })) => Ok(Command::Explain { target, name }),
-        Some(Verb::Setup(setup)) => setup.command(),
-        Some(Verb::GenPsk(_)) => Ok(Command::GenPsk),
-        Some(Verb::Id(Id { file: None, keyfile: Some(path) })) => Ok(Command::IdOfKey(path)),
-        Some(Verb::Id(Id { file, keyfile: None })) => Ok(Command::Id(source(file))),
-        Some(Verb::Id(_)) => Err(misuse("a configuration or a key file, not both")),
-        Some(Verb::Uci(UciWord { verb: UciVerb::List(_) })) => Ok(Command::Uci(Uci::List)),
-        Some(Verb::Uci(UciWord { verb: UciVerb::Export(Export { name, stdout }) })) => {
-            Ok(Command::Uci(Uci::Export { name, stdout }))
-        }
-        Some(Verb::Uci(UciWord { verb: UciVerb::Firewall(Firewall { name }) })) => {
-            Ok(Command::Uci(Uci::Firewall(name)))
-        }
-        Some(Verb::Convert(convert)) => convert.command(),
-        None => Err(misuse("a command or a file is missing")),
-    }
+const VERSION: &str = concat!("peervpn ", env!("CARGO_PKG_VERSION"), "\n");
+
+fn overview() -> String {
+    let mut text = String::from(
+        "A full-mesh Ethernet VPN.\n\n\
+         Usage: peervpn [run] [FILE | - | --uci NETWORK]\n       peervpn COMMAND [ARGUMENTS]\n\n",
+    );
+    let others = [
+        ("uci", UCI_HELP),
+        ("help COMMAND", "explain a command; 'help options' the configuration"),
+        ("-V, --version", "print the version"),
+    ];
+    arguments::columns(&mut text, &mut commands(false).chain(others));
+    text.push_str(
+        "\nWithout FILE, /etc/peervpn/peervpn.conf and /etc/peervpn.conf are tried in\n\
+         turn; '-' is standard input.\n",
+    );
+    text
 }
 
-fn source(file: Option<String>) -> Source {
-    match file.as_deref() {
-        None => Source::Usual,
-        Some("-") => Source::Stdin,
-        Some(file) => Source::File(PathBuf::from(file)),
-    }
+const UCI_HELP: &str = "tell of the networks of /etc/config/peervpn on OpenWrt";
+
+fn overview_of_uci() -> String {
+    let mut text = format!("Usage: peervpn uci COMMAND\n\nIt is to {UCI_HELP}.\n\n");
+    arguments::columns(&mut text, &mut commands(true));
+    text.push_str(
+        "\nA file that cannot be read as a whole has no networks: exit code 2. A network\n\
+         with mistakes in it is listed all the same, as its name tells that it is to\n\
+         run; exporting it fails with exit code 2 and leaves what was exported before.\n",
+    );
+    text
 }
 
 fn misuse(why: &str) -> Early {
-    Early::Misuse(format!("peervpn: {}\n'peervpn --help' tells what is possible.\n", why.trim_end()))
+    Early::Misuse(format!("peervpn: {why}\n'peervpn --help' tells what is possible.\n"))
 }
 
 /// All options with their values, defaults and meaning.
@@ -218,291 +258,6 @@ pub fn describe_options() -> String {
         let _ = write!(text, "\n{} {}{default}\n    {}\n", option.name, option.hint, option.help);
     }
     text
-}
-
-/// What a section's name may be, so that any program can read what is made.
-fn is_section_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-/// A full-mesh Ethernet VPN.
-#[derive(FromArgs)]
-#[argh(
-    help_triggers("--help", "-h"),
-    usage = "[run] [FILE | - | --uci NETWORK]\n       peervpn COMMAND [ARGUMENTS]",
-    note = "Without FILE, /etc/peervpn/peervpn.conf and /etc/peervpn.conf are tried in\n\
-            turn; '-' is standard input. 'peervpn help options' explains what it may hold."
-)]
-struct Top {
-    /// print the version
-    #[argh(switch, short = 'V')]
-    version: bool,
-
-    #[argh(subcommand)]
-    verb: Option<Verb>,
-}
-
-#[derive(FromArgs)]
-#[argh(subcommand)]
-enum Verb {
-    Run(Run),
-    Check(Check),
-    Status(Status),
-    Explain(Explain),
-    Graph(Graph),
-    Setup(Setup),
-    GenPsk(GenPsk),
-    Id(Id),
-    Uci(UciWord),
-    Convert(Convert),
-}
-
-/// run a node (the word may be left out)
-#[derive(FromArgs)]
-#[argh(subcommand, name = "run", help_triggers("--help", "-h"))]
-struct Run {
-    /// FILE is the name of a network of /etc/config/peervpn
-    #[argh(switch)]
-    uci: bool,
-
-    /// configuration; '-' for standard input
-    #[argh(positional, arg_name = "FILE")]
-    file: Option<String>,
-}
-
-/// tell what is wrong with a configuration, and do nothing else
-#[derive(FromArgs)]
-#[argh(subcommand, name = "check", help_triggers("--help", "-h"))]
-struct Check {
-    /// FILE is the name of a network of /etc/config/peervpn; without it, all that are enabled
-    #[argh(switch)]
-    uci: bool,
-
-    /// configuration; '-' for standard input
-    #[argh(positional, arg_name = "FILE")]
-    file: Option<String>,
-}
-
-/// show peers and paths of running nodes
-#[derive(FromArgs)]
-#[argh(subcommand, name = "status", help_triggers("--help", "-h"))]
-struct Status {
-    /// as JSON, for programs
-    #[argh(switch)]
-    json: bool,
-
-    /// in the text format of Prometheus
-    #[argh(switch)]
-    metrics: bool,
-
-    /// again every two seconds, with rates
-    #[argh(switch)]
-    watch: bool,
-
-    /// the interface (or network, for a node without one); without it, all
-    #[argh(positional, arg_name = "NAME")]
-    name: Option<String>,
-}
-
-impl Status {
-    fn command(self) -> Result<Command, Early> {
-        let form = match (self.json, self.metrics, self.watch) {
-            (false, false, false) => Form::Page,
-            (true, false, false) => Form::Json,
-            (false, true, false) => Form::Metrics,
-            (false, false, true) => Form::Watch,
-            _ => return Err(misuse("one of --json, --metrics and --watch")),
-        };
-        Ok(Command::Status { name: self.name, form })
-    }
-}
-
-/// tell why packets to a peer take the way they take
-#[derive(FromArgs)]
-#[argh(subcommand, name = "explain", help_triggers("--help", "-h"))]
-struct Explain {
-    /// a peer's id or its beginning, a MAC address, or an IP address
-    #[argh(positional, arg_name = "WHO")]
-    target: String,
-
-    /// the interface of the node to ask; without it, all
-    #[argh(positional, arg_name = "NAME")]
-    name: Option<String>,
-}
-
-/// show who reaches whom in the mesh
-#[derive(FromArgs)]
-#[argh(subcommand, name = "graph", help_triggers("--help", "-h"))]
-struct Graph {
-    /// for Graphviz: peervpn graph --dot | dot -Tsvg
-    #[argh(switch)]
-    dot: bool,
-
-    /// the interface of the node to ask; without it, all
-    #[argh(positional, arg_name = "NAME")]
-    name: Option<String>,
-}
-
-/// ask a few questions and write a configuration
-#[derive(FromArgs, Clone, PartialEq, Eq, Debug)]
-#[argh(subcommand, name = "setup", help_triggers("--help", "-h"))]
-pub struct Setup {
-    /// take name, peer and key from an invitation on standard input
-    #[argh(switch)]
-    pub join: bool,
-
-    /// name of the network
-    #[argh(option, arg_name = "NAME")]
-    pub network: Option<String>,
-
-    /// a node that is there already
-    #[argh(option, arg_name = "HOST:PORT")]
-    pub peer: Option<String>,
-
-    /// where others reach this node
-    #[argh(option, arg_name = "HOST")]
-    pub public: Option<String>,
-
-    /// UDP port
-    #[argh(option, arg_name = "NUMBER")]
-    pub port: Option<String>,
-
-    /// name of the virtual interface
-    #[argh(option, arg_name = "NAME")]
-    pub interface: Option<String>,
-
-    /// this node's address in the VPN
-    #[argh(option, arg_name = "ADDRESS/LENGTH")]
-    pub address: Option<String>,
-
-    /// carry traffic of nodes that cannot reach each other
-    #[argh(switch)]
-    pub relay: bool,
-
-    /// make a network of that name in /etc/config/peervpn
-    #[argh(option, arg_name = "NAME")]
-    pub uci: Option<String>,
-
-    /// the file to write
-    #[argh(option, arg_name = "FILE")]
-    pub to: Option<PathBuf>,
-
-    /// replace the file, and keep the old one beside it
-    #[argh(switch)]
-    pub replace: bool,
-}
-
-impl Setup {
-    fn command(self) -> Result<Command, Early> {
-        if self.join && (self.network.is_some() || self.peer.is_some()) {
-            return Err(misuse("an invitation names the network and a peer already"));
-        }
-        if self.uci.as_ref().is_some_and(|name| !is_section_name(name)) {
-            return Err(misuse("the name of a section has letters, digits and _ only"));
-        }
-        Ok(Command::Setup(self))
-    }
-}
-
-/// make a new key for a network
-#[derive(FromArgs)]
-#[argh(subcommand, name = "genpsk", help_triggers("--help", "-h"))]
-struct GenPsk {}
-
-/// print the node id that a configuration or key file gives
-#[derive(FromArgs)]
-#[argh(subcommand, name = "id", help_triggers("--help", "-h"))]
-struct Id {
-    /// configuration; '-' for standard input
-    #[argh(positional, arg_name = "FILE")]
-    file: Option<String>,
-
-    /// a key file instead of a configuration
-    #[argh(option, short = 'k', arg_name = "KEYFILE")]
-    keyfile: Option<PathBuf>,
-}
-
-/// the networks of /etc/config/peervpn on OpenWrt
-#[derive(FromArgs)]
-#[argh(
-    subcommand,
-    name = "uci",
-    help_triggers("--help", "-h"),
-    note = "A file that cannot be read as a whole has no networks: exit code 2. A network\n\
-            with mistakes in it is listed all the same, as its name tells that it is to\n\
-            run; exporting it fails with exit code 2 and leaves what was exported before."
-)]
-struct UciWord {
-    #[argh(subcommand)]
-    verb: UciVerb,
-}
-
-#[derive(FromArgs)]
-#[argh(subcommand)]
-enum UciVerb {
-    List(List),
-    Export(Export),
-    Firewall(Firewall),
-}
-
-/// name the networks that are enabled, one a line
-#[derive(FromArgs)]
-#[argh(subcommand, name = "list", help_triggers("--help", "-h"))]
-struct List {}
-
-/// write a network's settings to /var/run/peervpn/NETWORK.conf
-#[derive(FromArgs)]
-#[argh(subcommand, name = "export", help_triggers("--help", "-h"))]
-struct Export {
-    /// print them instead, the key included
-    #[argh(switch)]
-    stdout: bool,
-
-    /// the section of /etc/config/peervpn
-    #[argh(positional, arg_name = "NETWORK")]
-    name: String,
-}
-
-/// print what the firewall is to let through, a rule a line
-#[derive(FromArgs)]
-#[argh(subcommand, name = "firewall", help_triggers("--help", "-h"))]
-struct Firewall {
-    /// the section of /etc/config/peervpn
-    #[argh(positional, arg_name = "NETWORK")]
-    name: String,
-}
-
-/// make a UCI section of a peervpn.conf, or the reverse
-#[derive(FromArgs)]
-#[argh(subcommand, name = "convert", help_triggers("--help", "-h"))]
-struct Convert {
-    /// a peervpn.conf or a UCI file; '-' for standard input
-    #[argh(positional, arg_name = "FILE")]
-    file: PathBuf,
-
-    /// the section to make (vpn), or which one to take
-    #[argh(option, arg_name = "NAME")]
-    section: Option<String>,
-
-    /// the file to write; there must be none of that name
-    #[argh(option, arg_name = "FILE")]
-    to: Option<PathBuf>,
-
-    /// print it instead, the key included
-    #[argh(switch)]
-    stdout: bool,
-}
-
-impl Convert {
-    fn command(self) -> Result<Command, Early> {
-        if self.to.is_some() == self.stdout {
-            return Err(misuse("where to? either --to FILE or --stdout"));
-        }
-        if self.section.as_ref().is_some_and(|name| !is_section_name(name)) {
-            return Err(misuse("the name of a section has letters, digits and _ only"));
-        }
-        Ok(Command::Convert { file: self.file, section: self.section, to: self.to })
-    }
 }
 
 #[cfg(test)]
@@ -610,7 +365,6 @@ mod tests {
             "convert a",
             "convert a --to b --stdout",
             "convert a --stdout --section my-net",
-            "--",
         ] {
             match parsed(line) {
                 Err(Early::Misuse(text)) => {
@@ -644,13 +398,17 @@ mod tests {
             "help uci",
             "uci export --help",
             "help convert",
+            "help setup",
+            "help uci list",
         ] {
             let text = answer(line);
             assert!(text.lines().count() <= HEIGHT, "{line}:\n{text}");
             assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{line}:\n{text}");
         }
-        for command in Verb::COMMANDS {
-            assert!(answer("help").contains(command.name), "{}", command.name);
+        for verb in VERBS {
+            let known = format!("help {}", verb.shape.name);
+            assert!(answer(&known).starts_with(&format!("Usage: peervpn {}", verb.shape.name)), "{known}");
+            assert!(answer("help").contains(verb.shape.name.split(' ').next().unwrap()), "{known}");
         }
         for usual in USUAL_FILES {
             assert!(answer("help").contains(usual), "{usual}");

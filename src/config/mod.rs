@@ -12,6 +12,7 @@
 //! told all of them at once. Nothing of a text with a fault is used.
 #![forbid(unsafe_code)]
 
+mod arguments;
 pub mod cli;
 pub mod convert;
 mod draft;
@@ -24,6 +25,7 @@ pub mod section;
 pub mod setup;
 pub mod uci;
 mod value;
+mod verbs;
 mod words;
 mod write;
 
