@@ -104,7 +104,7 @@ cross_tools() {
         install_zig
         find_zig || die "zig $ZIG_VERSION was installed, but does not start."
     }
-    need_programs readelf
+    need_programs readelf python3
     write_linker
 }
 
@@ -175,13 +175,13 @@ install_zig() {
         die "pip could not install zig $ZIG_VERSION." "Put a zig of that version on PATH, or name it in ZIG."
 }
 
-# A linker for rustc: zig's C compiler for this machine. A file, because that is what rustc wants.
+# A linker for rustc: a file, because that is what it wants. lib/link.py says what it does.
 write_linker() {
     LINKER=$(cross_target_dir)/zig-cc-$TRIPLE
     mkdir -p "${LINKER%/*}"
     cat >"$LINKER.$$" <<SCRIPT
 #!/bin/sh
-exec $ZIG cc -target $ZIG_TARGET -mcpu=$ZIG_CPU "\$@"
+exec python3 "$ROOT/ci/lib/link.py" "$ZIG" $ZIG_TARGET $ZIG_CPU "\$@"
 SCRIPT
     chmod +x "$LINKER.$$"
     mv "$LINKER.$$" "$LINKER"
