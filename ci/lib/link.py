@@ -26,7 +26,7 @@ def main(zig, target, cpu, *arguments):
     with tempfile.NamedTemporaryFile("w", suffix=".order") as order:
         order.write("".join(f"{name}\n" for name in names))
         order.flush()
-        more = ["--icf=all", "--symbol-ordering-file", order.name, "--no-warn-symbol-ordering"]
+        more = ["--icf=all", "--pack-dyn-relocs=relr", "--symbol-ordering-file", order.name, "--no-warn-symbol-ordering"]
         if "--strip-all" in " ".join(arguments):
             more.append("--strip-all")
         sys.exit(subprocess.run([*zig.split(), "ld.lld", *calls[-1][1:], *more]).returncode)
