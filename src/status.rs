@@ -127,6 +127,7 @@ fn tell_peer(facts: &mut Facts, now: Instant, node: &Node, member: &Member) {
     facts.field("up_s", &now.since(since).as_secs());
     if let Some(session) = peer.sessions().current() {
         facts.field("key_age_s", &now.since(session.established_at()).as_secs());
+        facts.field("cipher", &session.suite().name());
     }
     let carried = peer.traffic();
     facts
@@ -233,6 +234,7 @@ mod tests {
             neighbour_cache: false,
             pins: Vec::new(),
             filter_dhcp: false,
+            ciphers: Vec::new(),
             lan_discovery: LanDiscovery::No,
             relay: false,
             use_relay: true,

@@ -21,7 +21,7 @@ use peervpn::peer::session::{Role, Session};
 use peervpn::wire::control::{AnnounceWriter, CircuitEnd, Control, Endpoints, Entry, NamedBy, Subject};
 use peervpn::wire::cursor::Writer;
 use peervpn::wire::envelope::Kind;
-use peervpn::wire::hello::Capabilities;
+use peervpn::wire::hello::{Capabilities, Suites};
 use sim::spec::{NodeSpec, member, public};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -162,7 +162,7 @@ impl Foe {
         let keys = NetworkKeys::derive(&spec.network_key(), &settings.network);
         let identity = Identity::from_secret([n; 32]);
         Foe {
-            cred: Credentials::new(identity, &settings.network, &keys, capabilities),
+            cred: Credentials::new(identity, &settings.network, &keys, capabilities, Suites::new(&[])),
             random: Random::new([n ^ 0x55; 32]),
             at: public(n),
             session: None,

@@ -192,7 +192,10 @@ fn every_mistake_names_file_line_option_and_what_was_expected() {
         ("psk default", "option 'psk': 'default' is everybody's key; choose your own (expected: psk TEXT)"),
         ("allow 0123", "option 'allow': not supported yet (leave it out)"),
         ("enableportmap yes", "option 'enableportmap': not supported yet (expected: enableportmap no)"),
-        ("cipher aes128", "option 'cipher': not supported yet (expected: cipher aes256-sha256)"),
+        (
+            "cipher aes128",
+            "option 'cipher': 'aes128' is no cipher of this program (expected: cipher aes256-sha256|chacha20-poly1305|aes256-gcm)",
+        ),
         ("upcmd \"true", "the closing quote is missing (write \\\" for a quote that is meant)"),
     ] {
         let found = faults(&format!("{PSK}\n{line}\n"));

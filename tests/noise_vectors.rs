@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
 use peervpn::base::discard::Discard;
-use peervpn::base::ids::SessionIndex;
+use peervpn::base::ids::{SessionIndex, Suite};
 use peervpn::base::settings::{NetworkName, Secret};
 use peervpn::crypto::identity::{Identity, KeyPair, NetworkKeys, generate_psk, network_key};
 use peervpn::crypto::noise::{Beginning, Finished, HandshakeCipher, TAG, Tag};
 use peervpn::crypto::random::Random;
 use peervpn::crypto::schedule::{DirectionKeys, SessionKeys};
 use peervpn::peer::handshake::{AwaitM2, AwaitM3, Credentials, Established};
-use peervpn::wire::hello::Capabilities;
+use peervpn::wire::hello::{Capabilities, Suites};
 
 /// The cipher functions `ChaChaPoly` (Noise rev 34, section 12.3).
 #[derive(Clone)]
@@ -224,7 +224,7 @@ fn our_handshake_has_frozen_bytes() {
         let seed = vectors.key(&format!("{role}_seed"));
         let ephemeral: [u8; 32] = Random::new(seed).bytes();
         assert_eq!(ephemeral, vectors.key(&format!("{role}_ephemeral_secret")));
-        (Credentials::new(identity, &network, &keys, capabilities), Random::new(seed))
+        (Credentials::new(identity, &network, &keys, capabilities, Suites::new(&[])), Random::new(seed))
     };
     let (initiator, mut random) = member("initiator", Capabilities::default());
     let await_m2 = AwaitM2::new(&initiator, &mut random, SessionIndex(0x0102_0304));
@@ -242,7 +242,8 @@ fn our_handshake_has_frozen_bytes() {
     assert_frozen(&vectors, &at_initiator, &at_responder);
 
     let (split, hash) = (|role| vectors.key(role), vectors.key("handshake_hash"));
-    let derived = SessionKeys::derive(&split("split_initiator"), &split("split_responder"), 1, &hash);
+    let derived =
+        SessionKeys::derive(&split("split_initiator"), &split("split_responder"), Suite::default(), &hash);
     assert_eq!(derived.seal.encryption, at_initiator.keys.seal.encryption);
     assert_eq!(derived.open.encryption, at_initiator.keys.open.encryption);
 }

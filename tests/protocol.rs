@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use peervpn::base::ids::{CircuitId, NodeId, SessionIndex, ShortId};
+use peervpn::base::ids::{CircuitId, NodeId, SessionIndex, ShortId, Suite};
 use peervpn::base::limits;
 use peervpn::base::packet::Packet;
 use peervpn::base::settings::{NetworkName, Secret};
@@ -80,6 +80,7 @@ impl Vectors {
 
     fn direction(&self, whose: &str) -> DirectionKeys {
         DirectionKeys {
+            suite: Suite::default(),
             encryption: self.array(&format!("{whose}.encryption")),
             mac: self.array(&format!("{whose}.mac")),
             salt: self.array(&format!("{whose}.salt")),
@@ -125,7 +126,7 @@ fn member(page: &Vectors, role: &str, capabilities: Capabilities) -> (Credential
     let ephemeral: [u8; 32] = Random::new(seed).bytes();
     assert_eq!(ephemeral, page.array(&format!("{role}.ephemeral_secret")));
     let index = SessionIndex(page.u32(&format!("{role}.index")));
-    (Credentials::new(identity, &network, &keys, capabilities), Random::new(seed), index)
+    (Credentials::new(identity, &network, &keys, capabilities, Suites::new(&[])), Random::new(seed), index)
 }
 
 #[test]
@@ -166,9 +167,17 @@ fn assert_keys(wanted: &DirectionKeys, sealer: &Established, opener: &Establishe
 fn session_keys_follow_from_the_split() {
     let page = Vectors::read();
     let (send, receive) = (page.array("split.initiator"), page.array("split.responder"));
-    let keys = SessionKeys::derive(&send, &receive, 1, &page.array("handshake_hash"));
+    let hash = page.array("handshake_hash");
+    let keys = SessionKeys::derive(&send, &receive, Suite::default(), &hash);
     assert_eq!(keys.seal.encryption, page.array("initiator.encryption"));
     assert_eq!(keys.open.mac, page.array("responder.mac"));
+    for &suite in &Suite::ALL[1..] {
+        let keys = SessionKeys::derive(&send, &receive, suite, &hash).seal.clone();
+        let named = |what: &str| format!("suite{}.{what}", suite as u8);
+        assert_eq!(keys.encryption, page.array(&named("encryption")));
+        assert_eq!(keys.salt, page.array(&named("salt")));
+        assert_eq!(keys.hop, page.array(&named("hop")));
+    }
 }
 
 #[test]
@@ -205,6 +214,35 @@ fn the_prologue_is_id_length_and_name() {
 }
 
 // ---- sealed and relayed packets ----
+
+#[test]
+fn every_suite_seals_and_opens_so() {
+    let page = Vectors::read();
+    let numbers: Vec<u8> = Suite::ALL.iter().map(|suite| *suite as u8).collect();
+    assert!([&[1, 2][..], &[1, 2, 3]].contains(&&numbers[..]), "{numbers:?}");
+    for &suite in &Suite::ALL[1..] {
+        let direction = DirectionKeys { suite, ..page.direction("direction") };
+        for (name, kind) in [("keepalive", Kind::Keepalive), ("frame", Kind::Frame)] {
+            let counter = page.number(&format!("{name}.counter"));
+            let index = SessionIndex(page.u32("direction.index"));
+            let mut sealed = vec![0; SEALED_HEADER];
+            Header { index, counter }.write_sealed(&mut sealed);
+            sealed.push(kind as u8);
+            sealed.extend(page.bytes(&format!("{name}.payload")));
+            sealed.extend([0; limits::SEAL_BACK]);
+            SealKey::new(&direction).seal(counter, &mut sealed, None).unwrap();
+            let wanted = page.bytes(&format!("{name}.suite{}", suite as u8));
+            assert_eq!(sealed, wanted, "{name} {suite:?}");
+
+            let keys = SessionKeys { seal: page.direction("initiator"), open: direction.clone() };
+            let none = SessionIndex(0);
+            let mut session = Session::new(START, &keys, Role::Responder, index, none, Duration::ZERO);
+            let mut packet = packet(&wanted);
+            assert_eq!(session.open(START, &mut packet), Ok(kind), "{name} {suite:?}");
+            assert_eq!(packet.bytes(), page.bytes(&format!("{name}.payload")));
+        }
+    }
+}
 
 /// A session that opens what the page's direction seals.
 fn receiver(page: &Vectors) -> Session {

@@ -11,7 +11,7 @@ mod nodes;
 
 use std::time;
 
-use peervpn::base::ids::{CircuitId, SessionIndex};
+use peervpn::base::ids::{CircuitId, SessionIndex, Suite};
 use peervpn::base::limits::BATCH;
 use peervpn::base::packet::Packet;
 use peervpn::base::time::{Duration, Instant};
@@ -91,6 +91,7 @@ fn relay(table: &Table, length: usize) {
 /// Both ends of one session.
 fn pair() -> (Session, Session) {
     let direction = |seed: u8| DirectionKeys {
+        suite: Suite::default(),
         encryption: [seed; 32],
         mac: [seed + 1; 32],
         salt: [seed + 2; 4],

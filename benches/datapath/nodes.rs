@@ -142,6 +142,7 @@ fn settings(knows_hub: bool) -> Settings {
         neighbour_cache: false,
         pins: Vec::new(),
         filter_dhcp: false,
+        ciphers: Vec::new(),
         lan_discovery: LanDiscovery::No,
         relay: !knows_hub,
         use_relay: true,

@@ -95,7 +95,7 @@ make_room() {
 }
 
 # The cipher and the hash, as in the profiles of Cargo.toml, and whose generics they are made of.
-HOT=(aes sha2 peervpn-keystream ctr cipher)
+HOT=(aes sha2 peervpn-keystream ctr cipher chacha20 poly1305)
 
 # ---- tools ----
 

@@ -67,6 +67,40 @@ pub struct HostId(pub u16);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SessionIndex(pub u32);
 
+/// A data suite: how the packets of a session are encrypted and authenticated. Handshakes call it by its number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Suite {
+    /// AES-256-CTR, and HMAC-SHA-256 cut to 16 bytes. Every node has it.
+    #[default]
+    Aes256Sha256 = 1,
+    /// ChaCha20-Poly1305, the fastest without instructions for AES.
+    ChaCha20Poly1305 = 2,
+    /// AES-256-GCM, the fastest with them. It is left out where no processor has any.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    Aes256Gcm = 3,
+}
+
+impl Suite {
+    /// All that there are in this program.
+    pub const ALL: &[Suite] = &[
+        Suite::Aes256Sha256,
+        Suite::ChaCha20Poly1305,
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        Suite::Aes256Gcm,
+    ];
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Suite::Aes256Sha256 => "aes256-sha256",
+            Suite::ChaCha20Poly1305 => "chacha20-poly1305",
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            Suite::Aes256Gcm => "aes256-gcm",
+        }
+    }
+}
+
 /// A circuit number, chosen by the node that receives packets under it, so that no two of its circuits can be confused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CircuitId(pub u32);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use crate::base::ids::{Mac, NodeRef};
+use crate::base::ids::{Mac, NodeRef, Suite};
 
 /// The UDP port used where none is named.
 pub const DEFAULT_PORT: u16 = 7000;
@@ -57,6 +57,8 @@ pub struct Settings {
     pub filter_dhcp: bool,
     /// Whether to answer ARP and NDP from what was learned.
     pub neighbour_cache: bool,
+    /// The data suites to offer and to accept, the preferred one first; that which every node has need not be among them.
+    pub ciphers: Vec<Suite>,
     /// Whether to carry other nodes' traffic.
     pub relay: bool,
     /// Whether to use relays.

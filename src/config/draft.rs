@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::base::ids::{Mac, NodeRef};
+use crate::base::ids::{Mac, NodeRef, Suite};
 use crate::base::settings::{
     Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Privileges, Secret, Settings,
 };
@@ -44,6 +44,7 @@ pub(crate) struct Draft {
     pub(crate) neighbour_cache: bool,
     pub(crate) pins: Vec<(NodeRef, Mac)>,
     pub(crate) filter_dhcp: bool,
+    pub(crate) ciphers: Vec<Suite>,
     pub(crate) relay: bool,
     pub(crate) use_relay: bool,
     pub(crate) lan_discovery: LanDiscovery,
@@ -129,6 +130,7 @@ impl Draft {
             pins: self.pins,
             filter_dhcp: self.filter_dhcp,
             lan_discovery: self.lan_discovery,
+            ciphers: self.ciphers,
             relay: self.relay,
             use_relay: self.use_relay,
             keyfile: self.keyfile,

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use crate::base::ids::{Mac, NodeId, NodeRef, ShortId};
+use crate::base::ids::{Mac, NodeId, NodeRef, ShortId, Suite};
 use crate::base::limits::{MTU_MAX, MTU_MIN};
 use crate::base::settings::{DEFAULT_PORT, Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret};
 use crate::config::fault::shown;
@@ -97,6 +97,20 @@ pub(crate) fn ifconfig6(text: &str) -> Parsed<(Ipv6Addr, u8)> {
         return Err(no_host_address(text));
     }
     Ok((address, len))
+}
+
+/// Data suites, the preferred one first.
+pub(crate) fn ciphers(text: &str) -> Parsed<Vec<Suite>> {
+    let mut suites = Vec::new();
+    for word in text.split_ascii_whitespace() {
+        let known = Suite::ALL.iter().find(|suite| word.eq_ignore_ascii_case(suite.name()));
+        match known {
+            Some(suite) if suites.contains(suite) => return Err(format!("names '{}' twice", shown(word))),
+            Some(suite) => suites.push(*suite),
+            None => return Err(format!("'{}' is no cipher of this program", shown(word))),
+        }
+    }
+    if suites.is_empty() { Err("names no cipher".into()) } else { Ok(suites) }
 }
 
 /// A node, by its whole id or its short one: 64 or 16 hexadecimal digits, as `peervpn id` prints them.

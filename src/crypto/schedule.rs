@@ -8,17 +8,19 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// The data suite AES-256-CTR with HMAC-SHA-256 cut to 16 bytes, encrypt-then-MAC: every node has it.
-pub const SUITE_AES256_SHA256: u8 = 1;
+use crate::base::ids::Suite;
 
 /// The keys of one direction of a session.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct DirectionKeys {
-    /// AES-256 key of sealed packets.
+    /// How packets are sealed.
+    #[zeroize(skip)]
+    pub suite: Suite,
+    /// The cipher's key.
     pub encryption: [u8; 32],
-    /// HMAC-SHA-256 key of sealed packets.
+    /// HMAC-SHA-256 key of sealed packets, for the suite that has one.
     pub mac: [u8; 32],
-    /// First four bytes of every counter block.
+    /// First four bytes of every nonce.
     pub salt: [u8; 4],
     /// HMAC-SHA-256 key of relay headers.
     pub hop: [u8; 32],
@@ -36,7 +38,12 @@ pub struct SessionKeys {
 impl SessionKeys {
     /// The keys under `suite` of the session whose handshake ended with these two keys, one a direction,
     /// and this hash of everything that was said.
-    pub fn derive(send: &[u8; 32], receive: &[u8; 32], suite: u8, handshake_hash: &[u8; 32]) -> SessionKeys {
+    pub fn derive(
+        send: &[u8; 32],
+        receive: &[u8; 32],
+        suite: Suite,
+        handshake_hash: &[u8; 32],
+    ) -> SessionKeys {
         SessionKeys {
             seal: DirectionKeys::derive(send, suite, handshake_hash),
             open: DirectionKeys::derive(receive, suite, handshake_hash),
@@ -45,9 +52,10 @@ impl SessionKeys {
 }
 
 impl DirectionKeys {
-    fn derive(secret: &[u8; 32], suite: u8, handshake_hash: &[u8; 32]) -> DirectionKeys {
-        let suite = [suite];
+    fn derive(secret: &[u8; 32], of: Suite, handshake_hash: &[u8; 32]) -> DirectionKeys {
+        let suite = [of as u8];
         DirectionKeys {
+            suite: of,
             encryption: expand(secret, &[b"peervpn data encryption\0", &suite, handshake_hash]),
             mac: expand(secret, &[b"peervpn data mac\0", &suite, handshake_hash]),
             salt: expand(secret, &[b"peervpn data salt\0", &suite, handshake_hash]),
@@ -133,8 +141,8 @@ mod tests {
 
     #[test]
     fn what_one_side_seals_with_the_other_opens_with() {
-        let one = SessionKeys::derive(&[1; 32], &[2; 32], SUITE_AES256_SHA256, &[3; 32]);
-        let other = SessionKeys::derive(&[2; 32], &[1; 32], SUITE_AES256_SHA256, &[3; 32]);
+        let one = SessionKeys::derive(&[1; 32], &[2; 32], Suite::Aes256Sha256, &[3; 32]);
+        let other = SessionKeys::derive(&[2; 32], &[1; 32], Suite::Aes256Sha256, &[3; 32]);
         assert_eq!(one.seal.encryption, other.open.encryption);
         assert_eq!(one.open.mac, other.seal.mac);
         assert_eq!(one.seal.salt, other.open.salt);
@@ -144,9 +152,9 @@ mod tests {
     #[test]
     fn every_key_is_another() {
         // S5: separate keys for each direction and each purpose; suite and transcript are bound.
-        let keys = SessionKeys::derive(&[1; 32], &[2; 32], SUITE_AES256_SHA256, &[3; 32]);
-        let other_suite = SessionKeys::derive(&[1; 32], &[2; 32], 2, &[3; 32]);
-        let other_hash = SessionKeys::derive(&[1; 32], &[2; 32], SUITE_AES256_SHA256, &[4; 32]);
+        let keys = SessionKeys::derive(&[1; 32], &[2; 32], Suite::Aes256Sha256, &[3; 32]);
+        let other_suite = SessionKeys::derive(&[1; 32], &[2; 32], Suite::ChaCha20Poly1305, &[3; 32]);
+        let other_hash = SessionKeys::derive(&[1; 32], &[2; 32], Suite::Aes256Sha256, &[4; 32]);
         let mut all: Vec<[u8; 32]> = [&keys, &other_suite, &other_hash]
             .iter()
             .flat_map(|keys| [&keys.seal, &keys.open])

@@ -1,32 +1,36 @@
-//! Suite 1: AES-256-CTR and HMAC-SHA-256 truncated to 16 bytes, encrypt-then-MAC over header and
-//! ciphertext; and the short MAC of a relay hop.
+//! The data suites, and the short MAC of a relay hop.
 //!
-//! Keys are expanded once, when they are made: the AES round keys and both states of the hash behind HMAC's
-//! pads are kept, so a packet pays for its own bytes only. Everything works in place on the packet's bytes
-//! and allocates nothing. MACs are compared in constant time, and before a byte is decrypted.
+//! Suite 1 is AES-256-CTR and HMAC-SHA-256 truncated to 16 bytes, encrypt-then-MAC over header and ciphertext. Suites 2
+//! and 3 are ChaCha20-Poly1305 and AES-256-GCM with the header as associated data. The envelope is the same for all, and
+//! so is the nonce: the salt of the direction and the packet's counter, which no two packets of a direction share.
 //!
-//! The block functions come from the crates; `Keys::crypt` and `Hmac::mac` are all the work there is,
-//! so several packets side by side, or another suite, would begin there.
+//! Keys are expanded once, when they are made: the AES round keys, both states of the hash behind HMAC's
+//! pads and the powers of GCM's key are kept, so a packet pays for its own bytes only. Everything works in place on the
+//! packet's bytes and allocates nothing. MACs are compared in constant time, and before a byte is decrypted.
+//!
+//! The primitives come from the crates. The MACs of suite 1 may be computed elsewhere, several side by side
+//! ([`macs`](crate::crypto::macs)); what the others do about their tags is part of their ciphers.
 
 use ctr::cipher::KeyInit;
+use peervpn_keystream::aead::{Aead, NONCE, TAG};
 use peervpn_keystream::{self as keystream, Aes256Enc, BLOCK};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use crate::base::discard::Discard;
+use crate::base::ids::Suite;
 use crate::base::limits::{RELAY_FRONT, SEAL_BACK, SEAL_FRONT};
 use crate::base::packet::Ticket;
 use crate::crypto::hmac::Hmac;
 use crate::crypto::macs::{Due, shortened};
 use crate::crypto::schedule::DirectionKeys;
 
-/// The number by which this suite is offered and chosen in a handshake.
-pub const AES256_CTR_HMAC_SHA256: u8 = 1;
-
 /// What stands in front of the encrypted part: the header; the kind behind it is encrypted.
 const HEADER: usize = SEAL_FRONT - 1;
 /// The last cipher block of a packet may reach into the room of the tag.
 const _: () = assert!(BLOCK <= SEAL_BACK);
+/// All suites fit one envelope.
+const _: () = assert!(TAG == SEAL_BACK);
 
 /// Length of a hop MAC, in bytes.
 pub const HOP_MAC: usize = 8;
@@ -39,12 +43,12 @@ const HOP_INNER: usize = 32;
 const _: () = assert!(HOP_HEAD + 2 + HOP_INNER + 1 + 8 <= 64);
 
 /// Seals the packets of one direction.
-pub struct SealKey(Keys);
+pub struct SealKey(DataKey);
 
 impl SealKey {
     /// Expands the keys.
     pub fn new(keys: &DirectionKeys) -> SealKey {
-        SealKey(Keys::new(keys))
+        SealKey(DataKey::new(keys))
     }
 
     /// Encrypts a packet from behind its 12-byte header to before its last 16 bytes, and writes the tag
@@ -61,11 +65,23 @@ impl SealKey {
         due: Option<&mut Due>,
     ) -> Result<Option<Ticket>, Discard> {
         let tag_at = tag_place(packet)?;
-        self.0.crypt(counter, packet);
+        let nonce = self.0.nonce(counter);
+        let hmac = match &self.0.cipher {
+            Cipher::CtrHmac { aes, hmac } => {
+                crypt(aes, nonce, packet);
+                hmac
+            }
+            Cipher::Aead(aead) => {
+                let (covered, tag) = packet.split_at_mut(tag_at);
+                let (header, text) = covered.split_at_mut(HEADER);
+                tag.copy_from_slice(&aead.seal(&nonce, header, text).ok_or(Discard::TooLong)?);
+                return Ok(None);
+            }
+        };
         // One more must be left for a relay's header, whose MAC is not computed before the tag.
-        let ticket = due.and_then(|due| due.owe(&self.0.hmac, 1));
+        let ticket = due.and_then(|due| due.owe(hmac, 1));
         if ticket.is_none() {
-            let tag = self.0.hmac.mac(&packet[..tag_at]);
+            let tag = hmac.mac(&packet[..tag_at]);
             packet[tag_at..].copy_from_slice(&tag[..SEAL_BACK]);
         }
         Ok(ticket)
@@ -73,12 +89,12 @@ impl SealKey {
 }
 
 /// Opens the packets of one direction.
-pub struct OpenKey(Keys);
+pub struct OpenKey(DataKey);
 
 impl OpenKey {
     /// Expands the keys.
     pub fn new(keys: &DirectionKeys) -> OpenKey {
-        OpenKey(Keys::new(keys))
+        OpenKey(DataKey::new(keys))
     }
 
     /// Checks the tag, which may have been computed ahead, and then decrypts what [`SealKey::seal`] encrypted. The last
@@ -93,18 +109,31 @@ impl OpenKey {
         foreseen: Option<&[u8; SEAL_BACK]>,
     ) -> Result<(), Discard> {
         let tag_at = tag_place(packet)?;
-        let (covered, tag) = packet.split_at(tag_at);
-        let wanted = foreseen.copied().unwrap_or_else(|| shortened(&self.0.hmac.mac(covered)));
-        if !bool::from(wanted.ct_eq(tag)) {
-            return Err(Discard::Forged);
+        let nonce = self.0.nonce(counter);
+        let (covered, tag) = packet.split_at_mut(tag_at);
+        match &self.0.cipher {
+            Cipher::CtrHmac { aes, hmac } => {
+                let wanted = foreseen.copied().unwrap_or_else(|| shortened(&hmac.mac(covered)));
+                if !bool::from(wanted.ct_eq(tag)) {
+                    return Err(Discard::Forged);
+                }
+                crypt(aes, nonce, packet);
+                Ok(())
+            }
+            Cipher::Aead(aead) => {
+                let (header, text) = covered.split_at_mut(HEADER);
+                let tag = tag.first_chunk().ok_or(Discard::Truncated)?;
+                if aead.open(&nonce, header, text, tag) { Ok(()) } else { Err(Discard::Forged) }
+            }
         }
-        self.0.crypt(counter, packet);
-        Ok(())
     }
 
-    /// The key of the tag, for those who compute it ahead.
+    /// The key of the tag, for those who compute it ahead; none if the cipher does that itself.
     pub(super) fn hmac(&self) -> Option<&Hmac> {
-        Some(&self.0.hmac)
+        match &self.0.cipher {
+            Cipher::CtrHmac { hmac, .. } => Some(hmac),
+            Cipher::Aead(_) => None,
+        }
     }
 }
 
@@ -113,39 +142,55 @@ fn tag_place(packet: &[u8]) -> Result<usize, Discard> {
     packet.len().checked_sub(SEAL_BACK).filter(|&at| at >= HEADER).ok_or(Discard::Truncated)
 }
 
-/// The expanded keys of one direction. Round keys and pads wipe themselves.
-struct Keys {
-    cipher: Aes256Enc,
-    hmac: Hmac,
+/// The expanded keys of one direction. Ciphers and MACs wipe themselves.
+struct DataKey {
+    cipher: Cipher,
     salt: [u8; 4],
 }
 
-impl Keys {
-    fn new(keys: &DirectionKeys) -> Keys {
-        Keys {
-            cipher: Aes256Enc::new((&keys.encryption).into()),
-            hmac: Hmac::new(&keys.mac),
-            salt: keys.salt,
-        }
+/// What a suite is made of.
+enum Cipher {
+    CtrHmac { aes: Aes256Enc, hmac: Hmac },
+    Aead(Aead),
+}
+
+impl DataKey {
+    fn new(keys: &DirectionKeys) -> DataKey {
+        let cipher = match keys.suite {
+            Suite::Aes256Sha256 => {
+                Cipher::CtrHmac { aes: Aes256Enc::new((&keys.encryption).into()), hmac: Hmac::new(&keys.mac) }
+            }
+            Suite::ChaCha20Poly1305 => Cipher::Aead(Aead::chacha20_poly1305(&keys.encryption)),
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            Suite::Aes256Gcm => Cipher::Aead(Aead::aes256_gcm(&keys.encryption)),
+        };
+        DataKey { cipher, salt: keys.salt }
     }
 
-    /// Encrypts or decrypts between header and tag: SP 800-38A, 6.5, with salt(4) | counter(8) | block(4).
-    ///
-    /// Works in whole blocks. The last may run into the tag's room: the tag is not written yet, or has done
-    /// its work, and an odd end would cost another pass of the cipher.
-    fn crypt(&self, counter: u64, packet: &mut [u8]) {
-        let mut first = [0; BLOCK];
-        first[..4].copy_from_slice(&self.salt);
-        first[4..12].copy_from_slice(&counter.to_be_bytes());
-        let needed = (packet.len() - HEADER - SEAL_BACK).next_multiple_of(BLOCK);
-        keystream::apply(&self.cipher, &first, &mut packet[HEADER..][..needed]);
+    /// What encrypts one packet of this direction, and no other.
+    fn nonce(&self, counter: u64) -> [u8; NONCE] {
+        let mut nonce = [0; NONCE];
+        nonce[..4].copy_from_slice(&self.salt);
+        nonce[4..].copy_from_slice(&counter.to_be_bytes());
+        nonce
     }
 }
 
-impl Drop for Keys {
+impl Drop for DataKey {
     fn drop(&mut self) {
         self.salt.zeroize();
     }
+}
+
+/// Encrypts or decrypts between header and tag: SP 800-38A, 6.5, with nonce(12) | block(4).
+///
+/// Works in whole blocks. The last may run into the tag's room: the tag is not written yet, or has done
+/// its work, and an odd end would cost another pass of the cipher.
+fn crypt(aes: &Aes256Enc, nonce: [u8; NONCE], packet: &mut [u8]) {
+    let mut first = [0; BLOCK];
+    first[..NONCE].copy_from_slice(&nonce);
+    let needed = (packet.len() - HEADER - SEAL_BACK).next_multiple_of(BLOCK);
+    keystream::apply(aes, &first, &mut packet[HEADER..][..needed]);
 }
 
 /// Makes and checks the MACs of one direction of a relay hop.
@@ -223,7 +268,12 @@ mod tests {
     use super::*;
 
     fn keys(seed: u8) -> DirectionKeys {
+        keys_of(Suite::default(), seed)
+    }
+
+    fn keys_of(suite: Suite, seed: u8) -> DirectionKeys {
         DirectionKeys {
+            suite,
             encryption: [seed; 32],
             mac: [seed.wrapping_add(1); 32],
             salt: [seed.wrapping_add(2); 4],
@@ -275,8 +325,11 @@ mod tests {
 
     #[test]
     fn what_was_sealed_opens_at_every_length() {
-        let (seal, open) = (SealKey::new(&keys(1)), OpenKey::new(&keys(1)));
-        for length in (0..200).chain([1400, 1500, 2020]) {
+        let all = Suite::ALL
+            .iter()
+            .flat_map(|suite| (0..200).chain([1400, 1500, 2020]).map(|length| (*suite, length)));
+        for (suite, length) in all {
+            let (seal, open) = (SealKey::new(&keys_of(suite, 1)), OpenKey::new(&keys_of(suite, 1)));
             let original = plain(length);
             let mut packet = original.clone();
             seal.seal(9, &mut packet, None).unwrap();
@@ -290,36 +343,69 @@ mod tests {
 
     #[test]
     fn no_bit_can_be_flipped() {
-        let mut sealed = plain(20);
-        SealKey::new(&keys(1)).seal(9, &mut sealed, None).unwrap();
-        let open = OpenKey::new(&keys(1));
-        for bit in 0..8 * sealed.len() {
-            let mut packet = sealed.clone();
-            packet[bit / 8] ^= 1 << (bit % 8);
-            let changed = packet.clone();
-            assert_eq!(open.open(9, &mut packet, None), Err(Discard::Forged), "bit {bit}");
-            assert_eq!(packet, changed, "nothing is decrypted before its tag has passed");
+        for &suite in Suite::ALL {
+            let mut sealed = plain(20);
+            SealKey::new(&keys_of(suite, 1)).seal(9, &mut sealed, None).unwrap();
+            let open = OpenKey::new(&keys_of(suite, 1));
+            for bit in 0..8 * sealed.len() {
+                let mut packet = sealed.clone();
+                packet[bit / 8] ^= 1 << (bit % 8);
+                let changed = packet.clone();
+                assert_eq!(open.open(9, &mut packet, None), Err(Discard::Forged), "{suite:?} bit {bit}");
+                assert_eq!(packet, changed, "nothing is decrypted before its tag has passed");
+            }
+        }
+    }
+
+    #[test]
+    fn no_counter_and_no_suite_opens_what_another_sealed() {
+        // S5: each packet has a nonce of its own; in the envelope of one suite nothing passes for another's.
+        for &suite in Suite::ALL {
+            let mut sealed = plain(64);
+            SealKey::new(&keys_of(suite, 1)).seal(9, &mut sealed, None).unwrap();
+            for &other in Suite::ALL.iter().filter(|other| **other != suite) {
+                let opened = OpenKey::new(&keys_of(other, 1)).open(9, &mut sealed.clone(), None);
+                assert_eq!(opened, Err(Discard::Forged), "{suite:?} {other:?}");
+            }
+            let mut again = plain(64);
+            SealKey::new(&keys_of(suite, 1)).seal(10, &mut again, None).unwrap();
+            let alike = |from: usize| sealed[from..][..8] == again[from..][..8];
+            assert!((HEADER..HEADER + 56).all(|from| !alike(from)), "{suite:?} uses a keystream twice");
+            // The header names the counter, and the tag covers both.
+            let wrong = OpenKey::new(&keys_of(suite, 1)).open(10, &mut sealed.clone(), None);
+            let passes = matches!(suite, Suite::Aes256Sha256);
+            assert_eq!(wrong.is_ok(), passes, "{suite:?}: only suite 1 trusts the header alone");
+        }
+    }
+
+    #[test]
+    fn suites_with_a_tag_of_their_own_owe_nothing() {
+        for &suite in Suite::ALL {
+            let (mut due, mut sealed, mut wanted) = (Due::new(), plain(64), plain(64));
+            let ticket = SealKey::new(&keys_of(suite, 1)).seal(9, &mut sealed, Some(&mut due)).unwrap();
+            SealKey::new(&keys_of(suite, 1)).seal(9, &mut wanted, None).unwrap();
+            let owes = suite == Suite::Aes256Sha256 && due.is_worthwhile();
+            assert_eq!((ticket.is_some(), sealed == wanted), (owes, !owes), "{suite:?}");
+            assert_eq!(OpenKey::new(&keys_of(suite, 1)).hmac().is_some(), suite == Suite::Aes256Sha256);
         }
     }
 
     #[test]
     fn no_byte_can_be_cut_off() {
-        let mut sealed = plain(20);
-        SealKey::new(&keys(1)).seal(9, &mut sealed, None).unwrap();
-        let open = OpenKey::new(&keys(1));
-        for length in 0..sealed.len() {
-            let wanted = if length < HEADER + SEAL_BACK { Discard::Truncated } else { Discard::Forged };
-            assert_eq!(open.open(9, &mut sealed.clone()[..length], None), Err(wanted), "{length}");
-            assert_eq!(
-                open.open(9, &mut sealed.clone()[sealed.len() - length..], None),
-                Err(wanted),
-                "{length}"
-            );
+        for &suite in Suite::ALL {
+            let (seal, open) = (SealKey::new(&keys_of(suite, 1)), OpenKey::new(&keys_of(suite, 1)));
+            let mut sealed = plain(20);
+            seal.seal(9, &mut sealed, None).unwrap();
+            for length in 0..sealed.len() {
+                let short = length < HEADER + SEAL_BACK;
+                let wanted = Err(if short { Discard::Truncated } else { Discard::Forged });
+                let (front, back) = (&mut sealed.clone()[..length], sealed.len() - length);
+                assert_eq!(open.open(9, front, None), wanted, "{suite:?} {length}");
+                assert_eq!(open.open(9, &mut sealed.clone()[back..], None), wanted, "{suite:?} {length}");
+            }
+            let room = &mut [0; HEADER + SEAL_BACK - 1];
+            assert_eq!(seal.seal(9, room, None), Err(Discard::Truncated));
         }
-        assert_eq!(
-            SealKey::new(&keys(1)).seal(9, &mut [0; HEADER + SEAL_BACK - 1], None),
-            Err(Discard::Truncated)
-        );
     }
 
     #[test]

@@ -52,7 +52,7 @@ use crate::peer::path::Path;
 use crate::wire::control::Control;
 use crate::wire::cursor::Writer;
 use crate::wire::envelope::{Header, Kind, Type};
-use crate::wire::hello::Capabilities;
+use crate::wire::hello::{Capabilities, Suites};
 
 /// What a datagram turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,8 +122,9 @@ impl Mesh {
         let short = short_id(&identity.id());
         let keys = NetworkKeys::derive(network_key, &settings.network);
         let capabilities = if settings.relay { Capabilities::RELAY } else { Capabilities::default() };
+        let suites = Suites::new(&settings.ciphers);
         Mesh {
-            credentials: Credentials::new(identity, &settings.network, &keys, capabilities),
+            credentials: Credentials::new(identity, &settings.network, &keys, capabilities, suites),
             short,
             relays: settings.relay,
             use_relay: settings.use_relay,

@@ -20,12 +20,12 @@
 use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
-use crate::base::ids::{NodeId, SessionIndex};
+use crate::base::ids::{NodeId, SessionIndex, Suite};
 use crate::base::settings::NetworkName;
 use crate::crypto::identity::{Identity, KeyPair, NetworkKeys};
 use crate::crypto::noise::{Aes256CtrHmac, Beginning, Finished, SentFirst, SentSecond};
 use crate::crypto::random::Random;
-use crate::crypto::schedule::{SUITE_AES256_SHA256, SessionKeys};
+use crate::crypto::schedule::SessionKeys;
 use crate::wire::hello::{
     Answer, Capabilities, Confirmation, HELLO1, HELLO2, HELLO3, Hello1, Hello2, Hello3, Offer, Suites,
 };
@@ -34,14 +34,13 @@ use crate::wire::hello::{
 const HANDSHAKE_ID: &[u8] = b"PeerVPN handshake 1";
 /// The protocol version spoken here.
 const VERSION: u8 = 1;
-/// The data suites spoken here.
-const SUITES: Suites = Suites([SUITE_AES256_SHA256, 0, 0, 0]);
 
 /// What a node brings to every handshake in its network.
 pub struct Credentials {
     identity: Identity,
     beginning: Beginning<Aes256CtrHmac>,
     capabilities: Capabilities,
+    suites: Suites,
 }
 
 impl Credentials {
@@ -51,12 +50,13 @@ impl Credentials {
         network: &NetworkName,
         keys: &NetworkKeys,
         capabilities: Capabilities,
+        suites: Suites,
     ) -> Credentials {
         let name = network.as_str().as_bytes();
         // A network name has at most 255 bytes.
         let length = [u8::try_from(name.len()).unwrap_or(u8::MAX)];
         let beginning = Beginning::new(&[HANDSHAKE_ID, &length, name], &keys.handshake);
-        Credentials { identity, beginning, capabilities }
+        Credentials { identity, beginning, capabilities, suites }
     }
 
     /// This node's identity.
@@ -78,7 +78,7 @@ impl AwaitM2 {
         let offer = Offer {
             sender: index,
             versions: (VERSION, VERSION),
-            suites: SUITES,
+            suites: cred.suites,
             capabilities: cred.capabilities,
         };
         let ephemeral = KeyPair::from_secret(random.bytes());
@@ -118,13 +118,12 @@ impl AwaitM2 {
             return Err(Discard::Ourselves);
         }
         let answer = Answer::read(&hello.payload)?;
-        check_answer(&answer, hello.sender)?;
+        let suite = check_answer(cred, &answer, hello.sender)?;
 
         let mut payload = Confirmation { capabilities: cred.capabilities }.to_bytes();
         let (finished, static_key, tag) = noise.answer(cred.identity.keys(), &mut payload)?;
         let message = Hello3 { receiver: answer.sender, static_key, payload, tag }.to_bytes();
-        let keys =
-            SessionKeys::derive(&finished.initiator, &finished.responder, answer.chosen, &finished.hash);
+        let keys = SessionKeys::derive(&finished.initiator, &finished.responder, suite, &finished.hash);
         let established = Established {
             peer: NodeId(finished.remote),
             local: self.index,
@@ -137,23 +136,21 @@ impl AwaitM2 {
     }
 }
 
-/// The index is the one outside the seal too, and the choice is the one that we would have made (S4).
-fn check_answer(answer: &Answer, outside: SessionIndex) -> Result<(), Discard> {
+/// The index is the one outside the seal too, and the choice is the one that we would have made (S4): that suite.
+fn check_answer(cred: &Credentials, answer: &Answer, outside: SessionIndex) -> Result<Suite, Discard> {
     if answer.sender != outside {
         return Err(Discard::Forged);
     }
-    let chosen = Suites::choose(SUITES, answer.suites);
-    if answer.version != VERSION || chosen != Some(answer.chosen) {
-        return Err(Discard::Malformed);
-    }
-    Ok(())
+    let chosen = Suites::choose(cred.suites, answer.suites);
+    let agreed = chosen.filter(|suite| answer.version == VERSION && *suite as u8 == answer.chosen);
+    agreed.ok_or(Discard::Malformed)
 }
 
 /// The responder, waiting for the third message.
 pub struct AwaitM3 {
     index: SessionIndex,
     remote: SessionIndex,
-    suite: u8,
+    suite: Suite,
     message: [u8; HELLO2],
     noise: SentSecond<Aes256CtrHmac>,
 }
@@ -175,13 +172,13 @@ impl AwaitM3 {
         let mut hello = Hello1::read(hello1)?;
         let noise = cred.beginning.receive(&hello.ephemeral, &mut hello.payload, &hello.tag)?;
         let offer = Offer::read(&hello.payload)?;
-        let suite = check_offer(&offer, hello.sender)?;
+        let suite = check_offer(cred, &offer, hello.sender)?;
 
         let answer = Answer {
             sender: index,
             version: VERSION,
-            suites: SUITES,
-            chosen: suite,
+            suites: cred.suites,
+            chosen: suite as u8,
             capabilities: cred.capabilities,
             seen,
         };
@@ -237,7 +234,7 @@ impl AwaitM3 {
 }
 
 /// The index is the one outside the seal too, and there is a version and a suite that both have: the suite.
-fn check_offer(offer: &Offer, outside: SessionIndex) -> Result<u8, Discard> {
+fn check_offer(cred: &Credentials, offer: &Offer, outside: SessionIndex) -> Result<Suite, Discard> {
     if offer.sender != outside {
         return Err(Discard::Forged);
     }
@@ -245,7 +242,7 @@ fn check_offer(offer: &Offer, outside: SessionIndex) -> Result<u8, Discard> {
     if !(from..=to).contains(&VERSION) {
         return Err(Discard::Malformed);
     }
-    Suites::choose(offer.suites, SUITES).ok_or(Discard::Refused)
+    Suites::choose(offer.suites, cred.suites).ok_or(Discard::Refused)
 }
 
 /// What a handshake comes to.
@@ -281,7 +278,7 @@ mod tests {
     fn member_of(network: &str, psk: u8, secret: u8, capabilities: Capabilities) -> Credentials {
         let network = NetworkName::new(network).unwrap();
         let keys = NetworkKeys::derive(&[psk; 32], &network);
-        Credentials::new(Identity::from_secret([secret; 32]), &network, &keys, capabilities)
+        Credentials::new(Identity::from_secret([secret; 32]), &network, &keys, capabilities, Suites::new(&[]))
     }
 
     fn alice() -> Credentials {
@@ -442,8 +439,12 @@ mod tests {
         Hello1 { sender: ALICE, ephemeral: public, payload, tag, token: [0; 16] }.to_bytes()
     }
 
-    const OFFERED: Offer =
-        Offer { sender: ALICE, versions: (1, 1), suites: SUITES, capabilities: Capabilities(0) };
+    const OFFERED: Offer = Offer {
+        sender: ALICE,
+        versions: (1, 1),
+        suites: Suites([1, 0, 0, 0]),
+        capabilities: Capabilities(0),
+    };
 
     #[test]
     fn an_offer_changed_on_the_way_fails_the_handshake() {
@@ -463,6 +464,59 @@ mod tests {
         }
     }
 
+    /// A member that likes these suites, in this order.
+    fn liking(cred: Credentials, suites: &[Suite]) -> Credentials {
+        Credentials { suites: Suites::new(suites), ..cred }
+    }
+
+    #[test]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    fn two_members_use_what_the_initiator_likes_best_of_what_both_have() {
+        let [aes, chacha, gcm] = [Suite::Aes256Sha256, Suite::ChaCha20Poly1305, Suite::Aes256Gcm];
+        for (ours, theirs, wanted) in [
+            (&[][..], &[][..], aes),
+            (&[chacha], &[], aes),
+            (&[], &[gcm, chacha], aes),
+            (&[chacha], &[gcm], aes),
+            (&[gcm, chacha], &[chacha, gcm], gcm),
+            (&[chacha, gcm], &[gcm], gcm),
+            (&[aes, gcm], &[gcm], aes),
+            (&[chacha], &[aes, chacha], chacha),
+        ] {
+            let (alice, bob) = (liking(alice(), ours), liking(bob(), theirs));
+            let await_m2 = hello(&alice);
+            let await_m3 = answer(&bob, await_m2.message()).unwrap();
+            let (at_alice, hello3) = await_m2.handle(&alice, await_m3.message()).unwrap();
+            let at_bob = await_m3.handle(&bob, &hello3).unwrap();
+            assert_agree(&at_alice, &at_bob);
+            for keys in [&at_alice.keys.seal, &at_alice.keys.open, &at_bob.keys.seal, &at_bob.keys.open] {
+                assert_eq!(keys.suite, wanted, "{ours:?} {theirs:?}");
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    fn nobody_between_two_members_takes_a_suite_away() {
+        // S4: not even a member, who can open first messages and seal others in their place. The initiator reckons the
+        // choice of its own list, and the responder's answer is under keys that depend on the offer as it came.
+        let all = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
+        let (alice, bob) = (liking(alice(), &all), liking(bob(), &all));
+        let await_m2 = hello(&alice);
+        let offered = Offer { suites: alice.suites, ..OFFERED };
+        assert_eq!(crafted_hello(&offered), *await_m2.message());
+        assert_eq!(alice.suites, Suites([3, 2, 1, 0]));
+        for fewer in [[1, 0, 0, 0], [2, 1, 0, 0], [3, 1, 0, 0], [2, 3, 1, 0], [3, 2, 1, 9]] {
+            let offer = Offer { suites: Suites(fewer), ..OFFERED };
+            let await_m3 = answer(&bob, &crafted_hello(&offer)).unwrap();
+            let refused = refusal(await_m2.handle(&alice, await_m3.message()));
+            assert_eq!(refused, Discard::Forged, "{fewer:?}");
+        }
+        // What the true responder says of itself cannot be changed either: see the flipped bits above. And a responder
+        // that claims to have less than it uses, or chooses what is not the best of both, is refused.
+        assert!(await_m2.handle(&alice, answer(&bob, await_m2.message()).unwrap().message()).is_ok());
+    }
+
     #[test]
     fn an_offer_we_cannot_meet_is_refused() {
         for (offer, why) in [
@@ -480,22 +534,25 @@ mod tests {
     #[test]
     fn an_answer_that_chose_wrongly_is_refused() {
         // S4: the initiator reckons the choice itself.
-        let (alice, bob) = (alice(), bob());
+        let (alice, bob) = (liking(alice(), &[Suite::ChaCha20Poly1305]), bob());
         let await_m2 = hello(&alice);
         let true_answer = Answer {
             sender: BOB,
             version: 1,
-            suites: SUITES,
+            suites: Suites([1, 0, 0, 0]),
             chosen: 1,
             capabilities: Capabilities(0),
             seen: None,
         };
         for (said, why) in [
             (true_answer, None),
-            (Answer { suites: Suites([2, 1, 0, 0]), ..true_answer }, None),
+            (Answer { suites: Suites([3, 1, 0, 0]), ..true_answer }, None),
+            (Answer { suites: Suites([1, 2, 0, 0]), chosen: 2, ..true_answer }, None),
+            (Answer { suites: Suites([1, 2, 0, 0]), ..true_answer }, Some(Discard::Malformed)),
+            (Answer { suites: Suites([1, 3, 0, 0]), chosen: 3, ..true_answer }, Some(Discard::Malformed)),
             (Answer { chosen: 2, ..true_answer }, Some(Discard::Malformed)),
             (Answer { chosen: 0, ..true_answer }, Some(Discard::Malformed)),
-            (Answer { suites: Suites([2, 0, 0, 0]), ..true_answer }, Some(Discard::Malformed)),
+            (Answer { suites: Suites([3, 0, 0, 0]), ..true_answer }, Some(Discard::Malformed)),
             (Answer { version: 2, ..true_answer }, Some(Discard::Malformed)),
             (Answer { sender: ALICE, ..true_answer }, Some(Discard::Forged)),
         ] {

@@ -22,7 +22,7 @@
 //! later than the sealer's and ends later, by more than a packet is on its way.
 
 use crate::base::discard::Discard;
-use crate::base::ids::{CircuitId, SessionIndex};
+use crate::base::ids::{CircuitId, SessionIndex, Suite};
 use crate::base::limits::{
     ACCEPT_GRACE, COUNTER_MAX, FRAMES_UNTIL, IDLE_GRACE, REKEY_AFTER_PACKETS, REKEY_INITIATOR,
     REKEY_RESPONDER, REKEY_YIELD, RELAY_FRONT, SEAL_BACK, SEAL_FRONT, SESSION_RENEWAL, SESSION_UNTIL,
@@ -82,6 +82,7 @@ pub struct Session {
     local: SessionIndex,
     remote: SessionIndex,
     role: Role,
+    suite: Suite,
     life: Life,
     traffic: Traffic,
     seal: SealKey,
@@ -111,6 +112,7 @@ impl Session {
             local,
             remote,
             role,
+            suite: keys.seal.suite,
             life: Life::new(now, role, rekey_jitter),
             traffic: Traffic::default(),
             seal: SealKey::new(&keys.seal),
@@ -292,6 +294,11 @@ impl Session {
         self.role
     }
 
+    /// How its packets are sealed.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
     /// When it began.
     pub fn established_at(&self) -> Instant {
         self.life.established
@@ -456,6 +463,7 @@ mod tests {
 
     fn direction(seed: u8) -> DirectionKeys {
         DirectionKeys {
+            suite: Suite::default(),
             encryption: [seed; 32],
             mac: [seed + 1; 32],
             salt: [seed + 2; 4],
@@ -516,8 +524,47 @@ mod tests {
         SessionIndex(u32::try_from(number(name)).unwrap())
     }
 
+    #[test]
+    fn a_session_keeps_its_rules_whatever_its_suite() {
+        // S5, S6: order, replay and forgery are dealt with around the cipher.
+        for &suite in Suite::ALL {
+            let of = |seed| DirectionKeys { suite, ..direction(seed) };
+            let (ours, theirs) =
+                (SessionKeys { seal: of(10), open: of(20) }, SessionKeys { seal: of(20), open: of(10) });
+            let now = Instant::ZERO;
+            let mut one = Session::new(now, &ours, Role::Initiator, A, B, Duration::ZERO);
+            let mut other = Session::new(now, &theirs, Role::Responder, B, A, Duration::ZERO);
+            assert_eq!((one.suite(), other.suite()), (suite, suite));
+            let sealed: Vec<Vec<u8>> = (0..3)
+                .map(|n| {
+                    let mut packet = Packet::new();
+                    packet.append(&[n; 50]).unwrap();
+                    one.seal(now, Kind::Frame, &mut packet).unwrap();
+                    packet.bytes().to_vec()
+                })
+                .collect();
+            let mut open = |bytes: &[u8]| {
+                let mut packet = Packet::new();
+                packet.append(bytes).unwrap();
+                other.open(now, &mut packet).map(|kind| (kind, packet.bytes().to_vec()))
+            };
+            let mut forged = sealed[1].clone();
+            forged[30] ^= 1;
+            // A packet under the number of another.
+            let mut renumbered = sealed[1].clone();
+            renumbered[11] ^= 2;
+            assert_eq!(open(&sealed[2]), Ok((Kind::Frame, vec![2; 50])), "{suite:?}");
+            assert_eq!(open(&forged), Err(Discard::Forged), "{suite:?}");
+            assert_eq!(open(&renumbered), Err(Discard::Forged), "{suite:?}");
+            assert_eq!(open(&sealed[1]), Ok((Kind::Frame, vec![1; 50])), "{suite:?}");
+            assert_eq!(open(&sealed[0]), Ok((Kind::Frame, vec![0; 50])), "{suite:?}");
+            sealed.iter().for_each(|bytes| assert_eq!(open(bytes), Err(Discard::Replayed), "{suite:?}"));
+        }
+    }
+
     fn vector_keys() -> DirectionKeys {
         DirectionKeys {
+            suite: Suite::default(),
             encryption: vector("encryption").try_into().unwrap(),
             mac: vector("mac").try_into().unwrap(),
             salt: vector("salt").try_into().unwrap(),

@@ -243,6 +243,7 @@ impl Sessions {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::base::ids::Suite;
     use crate::base::limits::{FRAMES_UNTIL, SESSION_UNTIL};
     use crate::base::time::Duration;
     use crate::crypto::schedule::{DirectionKeys, SessionKeys};
@@ -254,8 +255,13 @@ pub(super) mod tests {
     /// Both ends of session `n`, completed at `now`: the initiator's, called `10 * n + 1` there, and the responder's,
     /// called `10 * n + 2`.
     pub(in crate::peer) fn ends(now: Instant, n: u8) -> (Session, Session) {
-        let direction =
-            |seed| DirectionKeys { encryption: [seed; 32], mac: [n; 32], salt: [n; 4], hop: [seed; 32] };
+        let direction = |seed| DirectionKeys {
+            suite: Suite::default(),
+            encryption: [seed; 32],
+            mac: [n; 32],
+            salt: [n; 4],
+            hop: [seed; 32],
+        };
         let (forth, back) = (direction(2 * n), direction(2 * n + 1));
         let ours = SessionKeys { seal: forth.clone(), open: back.clone() };
         let theirs = SessionKeys { seal: back, open: forth };

@@ -90,6 +90,9 @@ fn tell_peer(text: &mut String, snapshot: &Snapshot<'_>, peer: &Fact<'_>) {
     if let Some(rtt) = peer.number("rtt_us") {
         let _ = writeln!(text, "  round trip {}", milliseconds(rtt));
     }
+    if let Some(cipher) = peer.get("cipher") {
+        let _ = writeln!(text, "  cipher {cipher}");
+    }
     if let Some(relay) = peer.get("relay").and_then(|relay| snapshot.peer(relay)) {
         let _ = writeln!(text, "  its relay: {}", path_of(&relay));
     }

@@ -82,6 +82,7 @@ pub const RECORDS: &[Record] = &[
             number("mtu", "the MTU of the path, as far as it is proved, in bytes"),
             number("up_s", "since it is connected without a break, in seconds; left out when it is not"),
             number("key_age_s", "the age of the session's key, in seconds"),
+            text("cipher", "how the session's packets are sealed, as the option calls it"),
             number("frames_in", "frames from it"),
             number("bytes_in", "their bytes"),
             number("frames_out", "frames to it"),

@@ -32,7 +32,7 @@ use core::ops::Range;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::base::discard::Discard;
-use crate::base::ids::SessionIndex;
+use crate::base::ids::{SessionIndex, Suite};
 use crate::wire::cursor::Reader;
 use crate::wire::envelope::Type;
 
@@ -225,12 +225,25 @@ impl Capabilities {
 pub struct Suites(pub [u8; 4]);
 
 impl Suites {
+    /// Those, and at the end the one that every node has: so two members always have one in common.
+    pub fn new(preferred: &[Suite]) -> Suites {
+        let mut numbers = [0; 4];
+        let rest = if preferred.contains(&Suite::default()) { None } else { Some(Suite::default()) };
+        let all = preferred.iter().copied().chain(rest);
+        numbers.iter_mut().zip(all).for_each(|(number, suite)| *number = suite as u8);
+        Suites(numbers)
+    }
+
     /// The suite that both have and the initiator likes best. Both sides reckon it, and the initiator
-    /// refuses any other (S4).
-    pub fn choose(initiator: Suites, responder: Suites) -> Option<u8> {
-        initiator.0.into_iter().find(|suite| *suite != 0 && responder.0.contains(suite))
+    /// refuses any other (S4). One of the two lists must be our own.
+    pub fn choose(initiator: Suites, responder: Suites) -> Option<Suite> {
+        let chosen = initiator.0.into_iter().find(|number| responder.0.contains(number) && *number != 0)?;
+        Suite::ALL.iter().copied().find(|suite| *suite as u8 == chosen)
     }
 }
+
+/// Each suite has room, and the one that every node has beside them.
+const _: () = assert!(Suite::ALL.len() <= 4);
 
 /// The payload of the first message.
 ///
@@ -515,14 +528,29 @@ mod tests {
     #[test]
     fn the_initiators_favourite_among_common_suites_is_chosen() {
         for (initiator, responder, chosen) in [
-            ([1, 0, 0, 0], [1, 0, 0, 0], Some(1)),
-            ([2, 1, 0, 0], [1, 2, 0, 0], Some(2)),
-            ([3, 1, 0, 0], [1, 2, 0, 0], Some(1)),
+            ([1, 0, 0, 0], [1, 0, 0, 0], Some(Suite::Aes256Sha256)),
+            ([2, 1, 0, 0], [1, 2, 0, 0], Some(Suite::ChaCha20Poly1305)),
+            ([3, 1, 0, 0], [1, 2, 0, 0], Some(Suite::Aes256Sha256)),
+            ([9, 2, 1, 0], [1, 2, 0, 0], Some(Suite::ChaCha20Poly1305)),
             ([3, 0, 0, 0], [1, 2, 0, 0], None),
             ([0, 0, 0, 0], [0, 0, 0, 0], None),
         ] {
             assert_eq!(Suites::choose(Suites(initiator), Suites(responder)), chosen);
         }
+    }
+
+    #[test]
+    fn the_suite_that_all_have_is_offered_last_if_not_before() {
+        let [aes, chacha] = [Suite::Aes256Sha256, Suite::ChaCha20Poly1305];
+        assert_eq!(Suites::new(&[]), Suites([1, 0, 0, 0]));
+        assert_eq!(Suites::new(&[chacha]), Suites([2, 1, 0, 0]));
+        assert_eq!(Suites::new(&[aes, chacha]), Suites([1, 2, 0, 0]));
+        assert!(
+            Suites::new(Suite::ALL)
+                .0
+                .iter()
+                .all(|&number| number == 0 || Suite::ALL.iter().any(|suite| *suite as u8 == number))
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use peervpn::node::Node;
 use peervpn::peer::handshake::{AwaitM2, AwaitM3, Credentials};
 use peervpn::peer::session::{Role, Session};
 use peervpn::wire::envelope::Kind;
-use peervpn::wire::hello::Capabilities;
+use peervpn::wire::hello::{Capabilities, Suites};
 
 use super::sim::pool;
 use super::sim::spec::{NodeSpec, member as spec, public};
@@ -206,7 +206,13 @@ impl Foe {
         let keys = NetworkKeys::derive(&spec.network_key(), &settings.network);
         let identity = Identity::from_secret([n; 32]);
         Foe {
-            cred: Credentials::new(identity, &settings.network, &keys, Capabilities(u16::MAX)),
+            cred: Credentials::new(
+                identity,
+                &settings.network,
+                &keys,
+                Capabilities(u16::MAX),
+                Suites::new(&[]),
+            ),
             random: Random::new([n; 32]),
             at: public(n),
             session: None,

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use peervpn::base::ids::{Mac, NodeRef};
+use peervpn::base::ids::{Mac, NodeRef, Suite};
 use peervpn::base::settings::{
     DEFAULT_PORT, Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret, Settings,
 };
@@ -31,6 +31,8 @@ pub struct NodeSpec {
     pub pins: Vec<(NodeRef, Mac)>,
     /// Whether what configures hosts stays on its side.
     pub filter_dhcp: bool,
+    /// The data suites that it likes, in order.
+    pub ciphers: Vec<Suite>,
     /// On which local networks it looks for peers.
     pub lan_discovery: LanDiscovery,
     /// Where it is attached.
@@ -51,6 +53,7 @@ pub fn member() -> NodeSpec {
         neighbour_cache: false,
         pins: Vec::new(),
         filter_dhcp: false,
+        ciphers: Vec::new(),
         lan_discovery: LanDiscovery::Yes,
         site: Site::INTERNET,
         addresses: Vec::new(),
@@ -100,6 +103,12 @@ impl NodeSpec {
         self
     }
 
+    /// Likes these data suites, in this order.
+    pub fn likes(mut self, ciphers: &[Suite]) -> NodeSpec {
+        self.ciphers = ciphers.to_vec();
+        self
+    }
+
     /// Has no TAP.
     pub fn without_tap(mut self) -> NodeSpec {
         self.tunneling = false;
@@ -146,6 +155,7 @@ impl NodeSpec {
             neighbour_cache: self.neighbour_cache,
             pins: self.pins.clone(),
             filter_dhcp: self.filter_dhcp,
+            ciphers: self.ciphers.clone(),
             lan_discovery: self.lan_discovery,
             relay: self.relay,
             use_relay: self.use_relay,

@@ -7,6 +7,8 @@
 pub mod sim;
 
 mod bridge;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod ciphers;
 mod hostile;
 mod lan;
 mod loss;

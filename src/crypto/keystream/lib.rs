@@ -1,10 +1,13 @@
-//! AES-256 in counter mode, from a key schedule that is kept: the inner loop of every packet.
+//! The inner loops of every packet: AES-256 in counter mode, from a key schedule that is kept, and the ciphers that bring
+//! a tag of their own.
 //!
 //! The cipher's crates are generic, so their code is compiled where the types are named, with that package's
 //! settings. Compiled for size it takes a third longer on MIPS and five times as long with the AES instructions
-//! of ARM and x86, which must be inlined. Therefore this function is a package, and takes no type parameters.
+//! of ARM and x86, which must be inlined. Therefore these functions are a package, and take no type parameters.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+
+pub mod aead;
 
 pub use aes::Aes256Enc;
 
