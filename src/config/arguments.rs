@@ -9,7 +9,8 @@ use std::fmt::Write;
 use crate::config::fault::{nearest, shown};
 
 /// A command, and what may follow it.
-pub(super) struct Shape {
+#[derive(Debug)]
+pub struct Shape {
     /// One word, or two: `uci list`.
     pub name: &'static str,
     /// What it does, on one line.
@@ -21,7 +22,8 @@ pub(super) struct Shape {
 }
 
 /// One argument: its form, and what it means.
-pub(super) struct Argument(pub &'static str, pub &'static str);
+#[derive(Debug)]
+pub struct Argument(pub &'static str, pub &'static str);
 
 impl Argument {
     /// `--to` of `--to FILE`, or the whole of what has a place.
@@ -29,12 +31,13 @@ impl Argument {
         self.0.split([',', ' ']).any(|word| word == name)
     }
 
-    fn has_place(&self) -> bool {
+    /// Whether it has a place and no name.
+    pub fn has_place(&self) -> bool {
         !self.0.starts_with('-')
     }
 
     /// What stands for its value in the form, if it takes one.
-    fn value(&self) -> Option<&'static str> {
+    pub fn value(&self) -> Option<&'static str> {
         self.0.rsplit(' ').next().filter(|last| !last.starts_with('-'))
     }
 }

@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+pub use crate::config::arguments::{Argument, Shape};
+
 use crate::config::arguments;
 use crate::config::options::{OPTIONS, UCI_OPTIONS};
 use crate::config::verbs::{VERBS, Verb};
@@ -196,6 +198,11 @@ fn explain(command: &[&str]) -> Result<Command, Early> {
         None if *command == ["uci"] => Err(Early::Answer(overview_of_uci())),
         None => Err(misuse("help is about 'options' or one of the commands")),
     }
+}
+
+/// The form of each command.
+pub fn shapes() -> impl Iterator<Item = &'static Shape> {
+    VERBS.iter().map(|verb| &verb.shape)
 }
 
 /// Names and meanings of commands of one word, or of two.
