@@ -103,7 +103,8 @@ impl Daemon {
             settled: None,
             events_lost: 0,
         };
-        daemon.look_around();
+        let now = daemon.clock.now();
+        daemon.look_around(now);
         Ok(daemon)
     }
 
@@ -260,9 +261,12 @@ impl Daemon {
     }
 
     /// Takes in where this host is now.
-    fn look_around(&mut self) {
+    fn look_around(&mut self, now: Instant) {
         let Devices { network, udp, multicast, .. } = &mut self.devices;
         udp.shut_out(network.inside());
+        let own: Vec<SocketAddr> =
+            network.own_addresses().into_iter().map(|own| SocketAddr::new(own, udp.port())).collect();
+        self.node.handle_local_addresses(now, &own);
         if let Some(multicast) = multicast {
             multicast.listen(network.local_networks(multicast.all()));
         }
@@ -293,7 +297,7 @@ impl Daemon {
             self.settled = None;
             self.log.debug(format_args!("the network changed: trying everybody again"));
             self.devices.udp.network_changed();
-            self.look_around();
+            self.look_around(now);
             self.node.handle_network_change(now, &mut self.out);
         }
         if self.node.next_timeout().is_some_and(|at| at <= now) {

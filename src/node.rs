@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::discard::Discard;
-use crate::base::event::{Event, Heard, Way};
+use crate::base::event::{Event, Heard, Indirect, NatKind, Way};
 use crate::base::ids::{HostId, NodeId, PeerKey, ShortId};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
@@ -313,6 +313,12 @@ impl Node {
         self.finish(out);
     }
 
+    /// What addresses the host has, each with the port that we listen on; not that of our own interface. To be told at the
+    /// start and whenever they change.
+    pub fn handle_local_addresses(&mut self, now: Instant, local: &[SocketAddr]) {
+        self.mesh.handle_local_addresses(now, local);
+    }
+
     /// The network changed (HUP, netlink): retry and re-resolve now.
     pub fn handle_network_change(&mut self, now: Instant, out: &mut Outbox) {
         self.mesh.handle_network_change(now);
@@ -378,6 +384,16 @@ impl Node {
     }
 
     // ---- what it tells of itself ----
+
+    /// What is in front of us, as our peers' reports show.
+    pub fn nat(&self) -> NatKind {
+        self.mesh.nat()
+    }
+
+    /// Why there is no direct path to a node; none when there is one.
+    pub fn why_indirect(&self, now: Instant, key: PeerKey) -> Option<Indirect> {
+        self.mesh.why_indirect(now, key)
+    }
 
     /// Members on our own local network, and whether they flood for us.
     pub fn beside(&self) -> impl Iterator<Item = (ShortId, bool)> + '_ {

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use crate::base::discard::Tally;
+use crate::base::event::{NatKind, Obstacle};
 use crate::base::facts::Facts;
 use crate::base::ids::PeerKey;
 use crate::base::settings::{Host, Settings};
@@ -62,8 +63,13 @@ pub fn tell(now: Instant, about: &About, node: &Node, tally: &Tally, extent: Ext
     let mut members: Vec<(PeerKey, &Member)> = node.members().collect();
     // Connected ones first, those who have been for longest at the top.
     members.sort_by_key(|(_, member)| (member.peer.up_since().is_none(), member.peer.up_since()));
-    for &(_, member) in &members {
-        tell_peer(&mut facts, now, node, member);
+    for &(key, member) in &members {
+        tell_peer(&mut facts, now, node, key, member);
+    }
+    for (_, member) in members.iter().filter(|(_, member)| member.peer.is_up()) {
+        if let Some(address) = &member.seen_us {
+            facts.record("observed").field("peer", &member.peer.short()).field("address", address);
+        }
     }
     for &(key, member) in &members {
         tell_places(&mut facts, member);
@@ -99,13 +105,17 @@ fn tell_node(facts: &mut Facts, now: Instant, about: &About, node: &Node) {
         .maybe("interface", interface.map(|name| name as _))
         .field("port", &about.port)
         .field("uptime_ms", &(micros(now.since(about.started)) / 1000))
+        .field("nat", &nat(node.nat()))
         .field("relay", &yes(about.relays))
         .field("keyfile", &yes(about.keeps_key));
 }
 
-fn tell_peer(facts: &mut Facts, now: Instant, node: &Node, member: &Member) {
+fn tell_peer(facts: &mut Facts, now: Instant, node: &Node, key: PeerKey, member: &Member) {
     let peer = &member.peer;
     facts.record("peer").field("id", &peer.short());
+    if let Some(why) = node.why_indirect(now, key) {
+        facts.field("why", &obstacle(why.obstacle)).field("why_s", &now.since(why.since).as_secs());
+    }
     let Some(since) = peer.up_since() else {
         facts.field("path", &"none");
         return;
@@ -187,6 +197,26 @@ fn tell_stations(facts: &mut Facts, now: Instant, node: &Node) {
             }
         }
         facts.field("seen_s", &now.since(station.seen).as_secs());
+    }
+}
+
+fn obstacle(obstacle: Obstacle) -> &'static str {
+    match obstacle {
+        Obstacle::Trying => "trying",
+        Obstacle::NoAddress => "no-address",
+        Obstacle::FamilyOff { ipv6: false } => "ipv4-off",
+        Obstacle::FamilyOff { ipv6: true } => "ipv6-off",
+        Obstacle::BothSymmetric => "both-symmetric",
+        Obstacle::NoAnswer(_) => "no-answer",
+    }
+}
+
+fn nat(kind: NatKind) -> &'static str {
+    match kind {
+        NatKind::Unknown => "unknown",
+        NatKind::Open => "none",
+        NatKind::EndpointIndependent => "one-port",
+        NatKind::Symmetric => "symmetric",
     }
 }
 

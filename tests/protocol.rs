@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
+use peervpn::base::event::NatKind;
 use peervpn::base::ids::{CircuitId, NodeId, SessionIndex, ShortId, Suite};
 use peervpn::base::limits;
 use peervpn::base::packet::Packet;
@@ -18,7 +20,9 @@ use peervpn::crypto::schedule::{DirectionKeys, SessionKeys};
 use peervpn::crypto::suite::{HopKey, SealKey};
 use peervpn::peer::handshake::{AwaitM2, AwaitM3, Credentials, Established};
 use peervpn::peer::session::{Role, Session};
-use peervpn::wire::control::{AnnounceWriter, CircuitEnd, Control, Endpoints, Entry, NamedBy, Subject};
+use peervpn::wire::control::{
+    AnnounceWriter, CircuitEnd, Control, Endpoints, Entry, Meeting, NamedBy, Subject,
+};
 use peervpn::wire::cursor::Writer;
 use peervpn::wire::envelope::{Header, Kind, SEALED_HEADER, Type};
 use peervpn::wire::hello::{Answer, Capabilities, Confirmation, HELLO1, HELLO2, HELLO3, Offer, Suites};
@@ -360,6 +364,17 @@ fn every_control_message_is_written_and_read_so() {
     let page = Vectors::read();
     let circuit = |name| CircuitId(page.u32(name));
     let node = |name| NodeId(page.array(name));
+    let seen: SocketAddr = "192.0.2.1:7000".parse().unwrap();
+    let mut endpoints = Endpoints::default();
+    endpoints.append(seen);
+    let meeting = Meeting {
+        answer: page.number("punch.answer") == 1,
+        nat: NatKind::from_byte(u8::try_from(page.number("punch.nat")).unwrap()),
+        token: page.array("punch.token"),
+        node: node("punch.node"),
+        endpoints,
+    };
+    assert_eq!(page.bytes("observed")[1..], page.bytes("punch.address"));
     let (hello, wanted) = (page.bytes("hello.message"), page.bytes("announced.wanted"));
     assert_eq!([page.number("close_circuit.named_by"), page.number("close_circuit.reason")], [1, 3]);
     for (name, message) in [
@@ -391,6 +406,9 @@ fn every_control_message_is_written_and_read_so() {
                 reason: CircuitEnd::Full,
             },
         ),
+        ("punch_request", Control::PunchRequest(meeting)),
+        ("punch", Control::Punch(meeting)),
+        ("observed", Control::Observed(seen)),
         ("loop_question", Control::LoopQuestion(page.array("loop.nonce"))),
         ("loop_answer", Control::LoopAnswer(page.array("loop.nonce"))),
     ] {
@@ -455,7 +473,7 @@ fn the_times_are_those_of_the_program() {
         SESSION_UNTIL SESSION_RENEWAL INDEX_REST FIRST_PAUSE BACKOFF_MAX BACKOFF_HOST RESOLVE_AFTER FORGET_AFTER
         PLACE_EVERY BACKOFF_LIVE ANSWER_LIFE CONFIRM_LIFE CONFIRM_EVERY KEEPALIVE QUIET PROBE_AFTER PROBE_EVERY DEAD_AFTER LOST_FOR UPGRADE_MAX
         RELAY_HEADSTART FRAGMENT_LIFE MTU_RAISE MTU_CONFIRM MTU_STALL NEWS_DELAY NEWS_EVERY NEWS_AGAIN BEACON_EVERY BEACON_JITTER MEET_EVERY CIRCUIT_AGAIN CIRCUIT_IDLE
-        LOOP_EVERY LOOP_FIRST LOOP_FRESH LOOP_HOLD);
+        LOOP_EVERY LOOP_FIRST LOOP_FRESH LOOP_HOLD PUNCH_EVERY MEETINGS_EVERY ROW_EVERY);
     let wanted: BTreeMap<_, _> = times.map(|(name, time)| (name.to_owned(), in_words(time))).into();
     assert_eq!(rows("## 12. Times"), wanted);
 
@@ -481,12 +499,15 @@ fn the_limits_are_those_of_the_program() {
     let sizes = values!(FRAME_MAX PATH_FLOOR FRAGMENTS FRAGMENTS_PER_PEER CONTROL_MAX DATAGRAM_MAX PEERS ENDPOINTS_PER_PEER ANSWERS CIRCUITS_PER_PEER CIRCUITS
         HELLOS_REMEMBERED INDEXES_OURS INDEXES_RESTING PSK_MIN NEWS_ENTRIES)
     .map(|(name, value)| (name.to_owned(), value.to_string()));
-    let rates = values!(HINTS_PER_SECOND HINTS_BURST PLACE_BURST NEWS_BURST CIRCUIT_PACKETS LOOP_ASKS)
-        .map(|(name, value)| (name.to_owned(), value.to_string()));
+    let rates =
+        values!(HINTS_PER_SECOND HINTS_BURST PLACE_BURST NEWS_BURST CIRCUIT_PACKETS LOOP_ASKS MEETINGS_BURST)
+            .map(|(name, value)| (name.to_owned(), value.to_string()));
     let windows = values!(REPLAY_WINDOW HOP_WINDOW).map(|(name, value)| (name.to_owned(), value.to_string()));
     let mut wanted: BTreeMap<String, String> = sizes.into_iter().chain(rates).chain(windows).collect();
     wanted.insert("MTU_TRIES".into(), limits::MTU_TRIES.to_string());
     wanted.insert("CIRCUIT_TRIES".into(), limits::CIRCUIT_TRIES.to_string());
+    wanted.insert("COMPARISONS".into(), limits::COMPARISONS.to_string());
+    wanted.insert("PORTS_GUESSED".into(), limits::PORTS_GUESSED.to_string());
     assert_eq!((limits::COUNTER_MAX, limits::REKEY_AFTER_PACKETS), ((1 << 48) - 1, 1 << 40));
     wanted.insert("COUNTER_MAX".into(), "2^48 − 1".into());
     wanted.insert("REKEY_AFTER_PACKETS".into(), "2^40".into());

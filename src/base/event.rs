@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
 use crate::base::ids::{HostId, Mac, ShortId};
+use crate::base::time::Instant;
 
 /// The way packets to a peer take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +24,60 @@ pub enum Heard {
     Knock,
     /// From a member, now, and not seen before.
     Member,
+}
+
+/// What lies between a node and the Internet, as its peers' reports show (RFC 4787, section 4.1), over IPv4.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum NatKind {
+    /// Too few reports, or none.
+    #[default]
+    Unknown = 0,
+    /// It is seen at an address of its own.
+    Open = 1,
+    /// Everybody sees it at one address and port.
+    EndpointIndependent = 2,
+    /// Each peer sees it at a port of its own: nobody can tell beforehand at which.
+    Symmetric = 3,
+}
+
+impl NatKind {
+    /// The kind of that number; one that is not known means nothing.
+    pub fn from_byte(byte: u8) -> NatKind {
+        match byte {
+            1 => NatKind::Open,
+            2 => NatKind::EndpointIndependent,
+            3 => NatKind::Symmetric,
+            _ => NatKind::Unknown,
+        }
+    }
+}
+
+/// What keeps a node from being reached directly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Obstacle {
+    /// Nothing that is known yet: it is being tried.
+    Trying,
+    /// Nobody has told of an address of it.
+    NoAddress,
+    /// All its addresses are of a family that an option switches off here: IPv6, or else IPv4.
+    FamilyOff {
+        /// Which.
+        ipv6: bool,
+    },
+    /// Its NAT and ours both give each peer a port of its own.
+    BothSymmetric,
+    /// Nothing came back from so many addresses.
+    NoAnswer(u8),
+}
+
+/// Why a node is not reached directly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Indirect {
+    /// What is in the way.
+    pub obstacle: Obstacle,
+    /// Since when there is no direct path.
+    pub since: Instant,
 }
 
 /// Why a peer went.

@@ -177,11 +177,13 @@ pub const PROBE_AFTER: Duration = Duration::from_secs(3);
 /// The question is repeated at this interval.
 pub const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Something was sent and nothing came back for this long: the path is dead.
-pub const DEAD_AFTER: Duration = Duration::from_secs(9);
+pub const DEAD_AFTER: Duration = Duration::from_secs(7);
 /// A peer without a path is given up after this long.
-pub const LOST_FOR: Duration = Duration::from_secs(10);
+pub const LOST_FOR: Duration = Duration::from_secs(12);
 /// While there is no direct path, the known addresses are challenged again after pauses that grow up to this.
 pub const UPGRADE_MAX: Duration = Duration::from_secs(300);
+/// So often direct paths that work are compared at first; after that only while frames are carried.
+pub const COMPARISONS: u8 = 3;
 /// A direct path is tried before a relay when there is an address to try, for this long.
 pub const RELAY_HEADSTART: Duration = Duration::from_millis(200);
 const _: () = assert!(QUIET.as_secs() > KEEPALIVE.as_secs());
@@ -213,6 +215,18 @@ pub const NEWS_BURST: u32 = 4;
 pub const NEWS_AGAIN: Duration = Duration::from_secs(1);
 /// Most entries of one announcement.
 pub const NEWS_ENTRIES: usize = 128;
+/// When the datagrams go that two nodes open their NATs for each other with, in milliseconds after they were told to.
+pub const PUNCHES: [u64; 5] = [0, 100, 300, 700, 1500];
+/// A third is asked to let two nodes meet so often at most.
+pub const PUNCH_EVERY: Duration = Duration::from_secs(3);
+/// So many requests of one node to let it meet others are passed on at once,
+pub const MEETINGS_BURST: u32 = 32;
+/// and one more in each such time.
+pub const MEETINGS_EVERY: Duration = Duration::from_millis(200);
+/// So many ports above the one that a third sees are tried where a NAT gives each peer another.
+pub const PORTS_GUESSED: u16 = 16;
+/// One such row goes in this time, and one to one address in ten times this time.
+pub const ROW_EVERY: Duration = Duration::from_secs(30);
 /// A circuit that is not accepted is asked for again after this long.
 pub const CIRCUIT_AGAIN: Duration = Duration::from_secs(1);
 /// After so many unanswered requests another relay is tried.

@@ -129,6 +129,7 @@ impl Mesh {
         if direct[0].is_none() {
             self.seek_relay(now, key, out);
         }
+        self.ask_to_meet(now, key, out);
         Ok(())
     }
 

@@ -32,6 +32,7 @@ impl Mesh {
             if let Err(why) = self.dial_peer(now, key, out) {
                 out.count(why);
             }
+            self.volley(now, key, out);
             self.send_news(now, key, out);
         }
         self.expire_answers(now);
@@ -51,6 +52,7 @@ impl Mesh {
             self.act(now, key, action, out);
         }
         self.news_about(now, key);
+        self.tell_observed(now, key, out);
         let next = self.peers.get(key).and_then(|member| member.peer.next_timeout());
         self.due = earliest(self.due, next);
     }
@@ -65,7 +67,9 @@ impl Mesh {
                 self.greet(now, key, out);
             }
             Action::Challenge(address) => self.challenge(now, key, address, out),
+            Action::AskAround => self.ask_around(now, key, out),
             Action::TryDirect => self.try_direct(now, key, out),
+            Action::Compare => self.compare(now, key, out),
             Action::Moved(path) => self.moved(now, key, path, out),
             Action::PathDead => self.find_way(now, key, out),
             Action::Probe { number, length } => self.probe(now, key, number, length, out),
@@ -100,7 +104,7 @@ impl Mesh {
     fn deadline(&self) -> Option<Instant> {
         let hosts = self.hosts.iter().map(|(_, entry)| entry.dial.next_timeout());
         let members = self.peers.iter().map(|(_, member)| {
-            let news = member.news.next_timeout();
+            let news = earliest(member.news.next_timeout(), member.punch.next_timeout());
             earliest(earliest(member.peer.next_timeout(), member.dial.next_timeout()), news)
         });
         let beacons = self.discovery.as_ref().map(Discovery::next_timeout);

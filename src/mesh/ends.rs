@@ -179,7 +179,7 @@ impl Mesh {
                 self.send_bytes(now, path, &message, out);
             }
         } else if member.peer.is_lost() {
-            member.peer.take_path(now, path);
+            member.peer.try_path(now, path);
             self.wake(now);
         }
     }

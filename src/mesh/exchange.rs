@@ -6,8 +6,6 @@
 //! entries that are wanted in full. What others say is a hint: it adds addresses to try, at a limited rate, and never
 //! changes what is known at first hand (S11).
 
-use std::net::{IpAddr, SocketAddr};
-
 use crate::base::discard::Discard;
 use crate::base::ids::PeerKey;
 use crate::base::limits::{CONTROL_MAX, NEWS_AGAIN, NEWS_DELAY, NEWS_ENTRIES, NEWS_EVERY, PEERS};
@@ -44,6 +42,11 @@ impl Mesh {
             return;
         }
         let moved = direct.is_some() && member.told_before.is_some_and(|before| Some(before) != direct);
+        if direct.is_none() {
+            member.indirect_since = now;
+        } else {
+            member.punch.restart();
+        }
         member.told_direct = direct;
         member.told_before = direct.or(member.told_before);
         let due = now + self.random.jitter(NEWS_DELAY);
@@ -170,13 +173,17 @@ impl Mesh {
     }
 
     fn add_hints(&mut self, now: Instant, key: PeerKey, endpoints: &Endpoints) {
-        if let Some(member) = self.peers.get_mut(key) {
-            for address in endpoints.iter().filter(|address| is_plausible(*address)) {
+        for address in endpoints.iter() {
+            if !self.own.allows(address) {
+                continue;
+            }
+            self.note_family(key, address);
+            if let Some(member) = self.peers.get_mut(key).filter(|_| self.own.has_family(address)) {
                 member.peer.add_endpoint(now, address);
             }
-            if member.peer.take_attention() {
-                self.wake(now);
-            }
+        }
+        if self.peers.get_mut(key).is_some_and(|member| member.peer.take_attention()) {
+            self.wake(now);
         }
     }
 
@@ -267,49 +274,4 @@ fn entry_about(peer: &Peer, reachable: bool, in_full: bool) -> Entry {
         endpoints.add(address);
     }
     Entry { reachable, subject: Subject::Full(peer.id(), endpoints) }
-}
-
-/// Whether a node may be at an address that others told of: a unicast address of another machine, and no port below 1024, so
-/// that no hint makes us knock at a well-known service (S2).
-fn is_plausible(address: SocketAddr) -> bool {
-    let unicast = match address.ip() {
-        IpAddr::V4(ip) => {
-            !(ip.is_loopback()
-                || ip.is_multicast()
-                || ip.is_broadcast()
-                || ip.is_unspecified()
-                || ip.octets()[0] == 0)
-        }
-        IpAddr::V6(ip) => {
-            let mapped = ip.to_ipv4_mapped().is_some();
-            !(ip.is_loopback() || ip.is_multicast() || ip.is_unspecified() || mapped)
-        }
-    };
-    unicast && address.port() >= 1024
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hints_to_odd_places_are_refused() {
-        // S2: a hint cannot point the mesh at a service or at ourselves.
-        for good in ["192.0.2.1:7000", "10.1.2.3:1024", "[2001:db8::1]:7000", "[fe80::1]:65535"] {
-            assert!(is_plausible(good.parse().unwrap()), "{good}");
-        }
-        for bad in [
-            "192.0.2.1:53",
-            "127.0.0.1:7000",
-            "224.0.0.1:7000",
-            "255.255.255.255:7000",
-            "0.0.0.0:7000",
-            "[::1]:7000",
-            "[ff02::1]:7000",
-            "[::]:7000",
-            "[::ffff:192.0.2.1]:7000",
-        ] {
-            assert!(!is_plausible(bad.parse().unwrap()), "{bad}");
-        }
-    }
 }

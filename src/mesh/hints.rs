@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::base::limits::{HINTS_BURST, HINTS_PER_SECOND, PLACE_BURST, PLACE_EVERY, PLACES};
+use crate::base::limits::{HINTS_BURST, HINTS_PER_SECOND, PLACE_BURST, PLACE_EVERY, PLACES, ROW_EVERY};
 use crate::base::table::Table;
 use crate::base::time::{Bucket, Duration, Instant};
 
@@ -11,13 +11,21 @@ use crate::base::time::{Bucket, Duration, Instant};
 pub struct Hints {
     all: Bucket,
     places: Table<IpAddr, Bucket>,
+    rows: Bucket,
+    /// When a row of ports went to each of the last addresses that got one.
+    rowed: Table<IpAddr, Instant>,
 }
 
 impl Hints {
     /// Full budgets.
     pub fn new(now: Instant, seed: u64) -> Hints {
         let interval = Duration::from_secs(1) / HINTS_PER_SECOND;
-        Hints { all: Bucket::new(HINTS_BURST, interval, now), places: Table::new(PLACES, seed) }
+        Hints {
+            all: Bucket::new(HINTS_BURST, interval, now),
+            places: Table::new(PLACES, seed),
+            rows: Bucket::new(1, ROW_EVERY, now),
+            rowed: Table::new(ROWS, seed),
+        }
     }
 
     /// Takes leave to send one datagram to `to`, if there is any.
@@ -35,11 +43,26 @@ impl Hints {
             .is_some_and(|bucket| bucket.has(now) && self.all.take(now) && bucket.take(now))
     }
 
+    /// Takes leave to send one datagram to each of a row of ports at `to`.
+    pub fn take_row(&mut self, now: Instant, to: IpAddr) -> bool {
+        let rested = self.rowed.get(&to).is_none_or(|at| now.since(*at) >= ROW_EVERY * ROWS_APART);
+        let leave = rested && self.rows.take(now);
+        if leave {
+            self.rowed.insert(to, now);
+        }
+        leave
+    }
+
     /// When something may be sent again, to whomever.
     pub fn ready_at(&self) -> Instant {
         self.all.ready_at()
     }
 }
+
+/// One address gets a row in so many times the time in which one goes to anybody.
+const ROWS_APART: u32 = 10;
+/// So many addresses get one before the first may have another.
+const ROWS: usize = ROWS_APART as usize;
 
 /// An IPv4 address, or the /64 of an IPv6 address: one host has all of it.
 fn network_of(address: IpAddr) -> IpAddr {
@@ -79,6 +102,17 @@ mod tests {
         (1..2000).for_each(|n| _ = hints.take(now, place(n)));
         let soon = now + PLACE_EVERY / 2;
         assert!(!hints.take(soon, place(0)) && hints.take(soon, place(1)));
+    }
+
+    #[test]
+    fn a_row_of_ports_goes_rarely_and_not_to_one_place_over_and_over() {
+        // S2: a lie about somebody's NAT makes us knock at so many ports of his, in five minutes.
+        let place = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let mut hints = Hints::new(Instant::ZERO, 1);
+        assert!(hints.take_row(Instant::ZERO, place(1)));
+        assert!(!hints.take_row(Instant::ZERO, place(2)), "one for all");
+        let rows = |hints: &mut Hints, n: u32| hints.take_row(Instant::ZERO + ROW_EVERY * n, place(1));
+        assert_eq!((1..=20).filter(|n| rows(&mut hints, *n)).collect::<Vec<_>>(), [10, 20]);
     }
 
     #[test]

@@ -19,7 +19,10 @@ pub mod hosts;
 pub mod indexes;
 mod loops;
 pub mod news;
+mod own;
 pub mod peers;
+pub mod punch;
+mod reason;
 mod relay;
 mod sizes;
 mod ways;
@@ -44,6 +47,7 @@ use crate::mesh::hints::Hints;
 use crate::mesh::hosts::{HostEntry, Hosts};
 use crate::mesh::indexes::Indexes;
 use crate::mesh::loops::Loops;
+use crate::mesh::own::Own;
 use crate::mesh::peers::{Member, Peers};
 use crate::peer::Peer;
 use crate::peer::fragment::Reassembly;
@@ -92,6 +96,7 @@ pub struct Mesh {
     macs: Due,
     /// What was computed ahead for the datagram at hand.
     foreseen: Foreseen,
+    own: Own,
     /// For datagrams to addresses that others told of and that have proved nothing.
     hints: Hints,
     /// The port that we listen on.
@@ -137,6 +142,7 @@ impl Mesh {
             relayed: Relayed::default(),
             macs: Due::new(),
             foreseen: Foreseen::NOTHING,
+            own: Own::new(settings),
             hints: Hints::new(now, random.u64()),
             port: settings.port,
             discovery: settings.lan_discovery.is_on().then(|| Discovery::new(keys.beacon, &mut random, now)),
@@ -396,6 +402,9 @@ impl Mesh {
             }
             Control::LoopQuestion(nonce) => self.handle_loop_question(now, from, nonce, out),
             Control::LoopAnswer(nonce) => self.handle_loop_answer(now, from, nonce, out),
+            Control::PunchRequest(meeting) => self.handle_punch_request(now, from, &meeting, out),
+            Control::Punch(meeting) => self.handle_punch(now, from, &meeting, out),
+            Control::Observed(address) => self.handle_observed(from, address),
         }
     }
 
@@ -429,6 +438,7 @@ impl Mesh {
             }
         }
         for (_, member) in self.peers.iter_mut() {
+            member.punch.restart();
             if member.peer.is_up() {
                 member.peer.network_changed(now);
             } else if member.dial.is_active() {
@@ -501,7 +511,9 @@ impl Mesh {
         let indexes = &mut self.indexes;
         let Some(member) = self.peers.get_mut(key) else { return };
         member.peer.shut(&mut |index| indexes.release(now, index));
-        member.news.restart();
+        member.seen_us = None;
+        member.told_seen = None;
+        member.punch.restart();
         member.dial.stop(&mut |index| indexes.withdraw(index));
         member.dial.start(now + self.random.jitter(FIRST_PAUSE) + NEWS_DELAY);
         member.known_since = now;

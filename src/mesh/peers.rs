@@ -9,6 +9,7 @@ use crate::base::limits::{BACKOFF_MAX, CIRCUIT_AGAIN, CIRCUIT_TRIES, PEERS};
 use crate::base::time::{Bucket, Instant};
 use crate::mesh::dial::Dial;
 use crate::mesh::news::News;
+use crate::mesh::punch::Punch;
 use crate::peer::Peer;
 
 /// A node and what the mesh does about it.
@@ -29,6 +30,16 @@ pub struct Member {
     pub told_direct: Option<SocketAddr>,
     /// The last such address, should it be elsewhere next time.
     pub told_before: Option<SocketAddr>,
+    /// Where it sees us.
+    pub seen_us: Option<SocketAddr>,
+    /// Where it was told that we see it.
+    pub told_seen: Option<SocketAddr>,
+    /// Hole punching.
+    pub punch: Punch,
+    /// Since when there is no direct path to it.
+    pub indirect_since: Instant,
+    /// Whether others told of addresses that there is no socket for: IPv4, IPv6.
+    pub unreachable: [bool; 2],
     /// How often relays may be asked for a way to it.
     pub relay_asks: Bucket,
     /// When it was last said to be there, or was connected.
@@ -118,6 +129,11 @@ impl Peers {
             circuit: None,
             relay_tried: 0,
             relay_asks: Bucket::new(u32::from(CIRCUIT_TRIES), CIRCUIT_AGAIN, now),
+            seen_us: None,
+            told_seen: None,
+            punch: Punch::new(now),
+            indirect_since: now,
+            unreachable: [false; 2],
             told_up: false,
             told_direct: None,
             told_before: None,

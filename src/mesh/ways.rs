@@ -67,10 +67,7 @@ impl Mesh {
         let Some(member) = self.peers.get_mut(key) else { return };
         let Some(path) = member.peer.path() else { return };
         member.peer.ask(now, secret);
-        let Some(nonce) = member.peer.nonce_for(path) else { return };
-        if let Err(why) = self.post_nonce(now, key, path, Kind::Challenge, &nonce, out) {
-            out.count(why);
-        }
+        self.put_question(now, key, path, out);
     }
 
     /// Sends a keepalive as long as a challenge, so that a peer that hears us from a new address may challenge us there.
@@ -91,29 +88,54 @@ impl Mesh {
         }
     }
 
+    /// The path in use does not answer: asks by all others, too.
+    pub(super) fn ask_around(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        self.ask(now, key, out);
+        self.challenge_places(now, key, out);
+        self.ask_to_meet(now, key, out);
+    }
+
+    /// The path in use is direct and works: sees whether another one is better.
+    pub(super) fn compare(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        self.compare_places(now, key, out);
+        self.ask(now, key, out);
+        self.challenge_places(now, key, out);
+    }
+
     /// Challenges a peer that is reached through a relay, or not at all, at the addresses where it may be.
     pub(super) fn try_direct(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
         let secret = self.random.bytes();
         let Some(member) = self.peers.get_mut(key) else { return };
-        let endpoints = *member.peer.endpoints();
         let lost_path = member.peer.path().filter(|_| member.peer.is_lost());
         let is_lost = member.peer.is_lost();
         member.peer.ask(now, secret);
-        for path in lost_path.into_iter().chain(endpoints.iter().map(Path::Direct)) {
-            if let Path::Direct(address) = path
-                && !endpoints.proved.has(address)
-                && !self.hints.take(now, address.ip())
-            {
-                continue;
-            }
-            let nonce = self.peers.get(key).and_then(|member| member.peer.nonce_for(path));
-            let Some(nonce) = nonce else { return };
-            if let Err(why) = self.post_nonce(now, key, path, Kind::Challenge, &nonce, out) {
-                out.count(why);
-            }
+        if let Some(path) = lost_path {
+            self.put_question(now, key, path, out);
         }
+        self.challenge_places(now, key, out);
+        self.ask_to_meet(now, key, out);
         if is_lost {
             self.seek_relay(now, key, out);
+        }
+    }
+
+    /// Puts the question that was begun last to all addresses where the peer may be, but for the path in use.
+    pub(super) fn challenge_places(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        let Some(member) = self.peers.get(key) else { return };
+        let (places, path) = (*member.peer.endpoints(), member.peer.path());
+        for address in places.iter().filter(|address| path != Some(Path::Direct(*address))) {
+            if places.proved.has(address) || self.hints.take(now, address.ip()) {
+                self.put_question(now, key, Path::Direct(address), out);
+            }
+        }
+    }
+
+    /// Puts the question that was begun last to one place.
+    pub(super) fn put_question(&mut self, now: Instant, key: PeerKey, place: Path, out: &mut Outbox) {
+        let nonce = self.peers.get(key).and_then(|member| member.peer.nonce_for(place));
+        let Some(nonce) = nonce else { return };
+        if let Err(why) = self.post_nonce(now, key, place, Kind::Challenge, &nonce, out) {
+            out.count(why);
         }
     }
 

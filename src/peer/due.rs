@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::base::event::Parting;
 use crate::base::ids::SessionIndex;
-use crate::base::limits::{CONFIRM_EVERY, FIRST_PAUSE, LOST_FOR};
+use crate::base::limits::{COMPARISONS, CONFIRM_EVERY, FIRST_PAUSE, LOST_FOR};
 use crate::base::time::{Instant, earliest};
 use crate::peer::Peer;
 use crate::peer::path::{Path, Sign};
@@ -22,8 +22,12 @@ pub enum Action {
     AskAnew,
     /// Challenge this address, the peer was heard from there.
     Challenge(SocketAddr),
+    /// Challenge the path in use, which does not answer, and the other addresses.
+    AskAround,
     /// Challenge the addresses where the peer might be reached directly.
     TryDirect,
+    /// Challenge the path in use and the other addresses, to see which is the best.
+    Compare,
     /// Packets take this path from now on.
     Moved(Path),
     /// There is no path any more: find another.
@@ -90,8 +94,9 @@ impl Peer {
                 Some(Action::PathDead)
             }
             Sign::Ask => {
+                self.doubt = self.live.is_asked();
                 self.live.asked(now);
-                Some(Action::Ask)
+                Some(if self.doubt { Action::AskAround } else { Action::Ask })
             }
             Sign::Keepalive => {
                 self.live.sent(now, false);
@@ -125,6 +130,9 @@ impl Peer {
         if self.try_direct? > now {
             return None;
         }
+        if self.direct().is_some() {
+            return self.poll_compare(now);
+        }
         let pause = if self.is_lost() { FIRST_PAUSE } else { self.direct_pause.pause() };
         self.try_direct = Some(now + pause);
         Some(Action::TryDirect)
@@ -134,6 +142,15 @@ impl Peer {
         self.path.filter(|_| !self.is_lost())?;
         let (number, length) = self.mtus.poll(now, self.live.last_heard(), self.rtt)?;
         Some(Action::Probe { number, length })
+    }
+
+    /// Paths that work are compared a few times, and then rarely and only while they are used.
+    fn poll_compare(&mut self, now: Instant) -> Option<Action> {
+        self.try_direct = self.leads.then(|| now + self.direct_pause.pause());
+        self.compared = self.compared.saturating_add(1);
+        let worth = self.compared <= COMPARISONS || core::mem::take(&mut self.busy);
+        let another = self.endpoints.iter().any(|known| Some(known) != self.address());
+        (self.leads && worth && another).then_some(Action::Compare)
     }
 
     fn poll_rekey(&mut self, now: Instant) -> Option<Action> {
@@ -342,8 +359,7 @@ mod tests {
         peer.challenged(at(now), [5; 8]);
         assert_eq!(actions(peer, now), [], "one is enough");
         peer.answered(at(now + 40), direct(2), &[6; 8]);
-        peer.answered(at(now + 40), direct(3), &[5; 8]);
-        assert_eq!(peer.path(), Some(direct(1)), "neither another number nor another place proves it");
+        assert_eq!(peer.path(), Some(direct(1)), "another number does not prove it");
         peer.answered(at(now + 40), direct(2), &[5; 8]);
     }
 
@@ -358,7 +374,7 @@ mod tests {
         let (mut leader, mut theirs) = up(true);
         proves(&mut leader, &mut theirs, 1000);
         assert_eq!(leader.path(), Some(direct(1)));
-        assert_eq!(leader.next_timeout(), Some(at(2040)));
+        assert!(leader.next_timeout().is_some_and(|next| next <= at(2040)));
         assert_eq!(actions(&mut leader, 2039), []);
         assert_eq!(actions(&mut leader, 2040), [Action::Moved(direct(2))]);
         assert_eq!(leader.path(), Some(direct(2)));
@@ -372,6 +388,22 @@ mod tests {
         assert_eq!(actions(&mut leader, 2040), []);
         assert_eq!(leader.path(), Some(direct(1)));
         assert!(actions(&mut leader, 2041).is_empty());
+    }
+
+    #[test]
+    fn an_answer_from_elsewhere_is_asked_there_and_proves_nothing() {
+        // S19.
+        let (mut peer, mut theirs) = up(false);
+        (0..2).for_each(|_| hear(&mut peer, &mut theirs, 1000, direct(2)));
+        assert_eq!(peer.poll(at(1000), &mut |_| {}), Some(Action::Challenge(address(2))));
+        peer.challenged(at(1000), [5; 8]);
+        peer.answered(at(1040), direct(3), &[5; 8]);
+        assert_eq!(peer.path(), Some(direct(1)));
+        assert_eq!(peer.candidate.map(|candidate| candidate.address()), Some(address(3)));
+        assert!(peer.take_attention());
+        peer.answered(at(1050), direct(3), &[5; 8]);
+        peer.answered(at(1050), direct(2), &[5; 8]);
+        assert_eq!(peer.path(), Some(direct(1)), "the number was for another place");
     }
 
     #[test]
@@ -395,6 +427,8 @@ mod tests {
             hear(peer, &mut theirs, now, direct(n));
             peer.candidate.map(|candidate| candidate.address())
         };
+        assert_eq!(come(&mut peer, 1000, 4), Some(address(4)));
+        assert_eq!(come(&mut peer, 1000, 2), Some(address(2)), "what earned no challenge yet makes room");
         assert_eq!(come(&mut peer, 1000, 2), Some(address(2)));
         assert_eq!(come(&mut peer, 2000, 3), Some(address(2)));
         assert_eq!(come(&mut peer, 3000, 3), Some(address(2)));

@@ -9,7 +9,10 @@ pub mod fragment;
 pub mod handshake;
 pub mod mtu;
 pub mod path;
+pub mod question;
+pub mod rank;
 pub mod replay;
+mod route;
 pub mod session;
 pub mod sessions;
 
@@ -17,16 +20,15 @@ use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
 use crate::base::ids::{CircuitId, NodeId, SessionIndex, ShortId};
-use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, PROBE_AFTER, UPGRADE_MAX};
+use crate::base::limits::{CONFIRM_EVERY, CONFIRM_LIFE, FIRST_PAUSE, UPGRADE_MAX};
 use crate::base::packet::Packet;
 use crate::base::time::{Backoff, Duration, Instant};
 use crate::crypto::macs::{Due, Foreseen};
-use crate::crypto::schedule::hmac_sha256;
 use crate::peer::mtu::Mtus;
-use crate::peer::path::{Candidate, Liveness, Nonce, Path, Places};
+use crate::peer::path::{Candidate, Liveness, Path, Places};
+use crate::peer::question::Questions;
 use crate::peer::session::Traffic;
 use crate::peer::sessions::{Link, Sessions};
-use crate::wire::cursor::Writer;
 use crate::wire::envelope::Kind;
 use crate::wire::hello::{Capabilities, HELLO3};
 
@@ -50,29 +52,6 @@ pub struct Hello3ToRepeat {
     pub again: bool,
 }
 
-/// A question sent to the peer, and to whom it may answer from.
-struct Question {
-    secret: [u8; 32],
-    asked: Instant,
-}
-
-impl Question {
-    /// The number for one place: who was asked elsewhere cannot tell it (S19).
-    fn nonce(&self, place: Path) -> Nonce {
-        let mut bytes = [0; 19];
-        let mut writer = Writer::new(&mut bytes);
-        // Both forms fit; what is left stays zero.
-        _ = match place {
-            Path::Direct(address) => writer.address(address),
-            Path::Via { circuit, .. } => writer.u32(circuit.0),
-        };
-        let mac = hmac_sha256(&self.secret, &[&bytes]);
-        let mut nonce = Nonce::default();
-        nonce.copy_from_slice(&mac[..size_of::<Nonce>()]);
-        nonce
-    }
-}
-
 /// One remote node.
 pub struct Peer {
     id: NodeId,
@@ -88,12 +67,18 @@ pub struct Peer {
     candidate: Option<Candidate>,
     live: Liveness,
     mtus: Mtus,
-    question: Option<Question>,
+    questions: Questions,
     rtt: Option<Duration>,
+    /// Nothing came by the path in use though it was asked: another will do.
+    doubt: bool,
     /// Where the peer might be reached directly.
     endpoints: Places,
     try_direct: Option<Instant>,
     direct_pause: Backoff,
+    /// How often paths were compared since there is something new to compare.
+    compared: u8,
+    /// Whether a frame was carried since then.
+    busy: bool,
     rekeying: bool,
     /// The path that [`Action::Moved`] told of last.
     told_path: Option<Path>,
@@ -119,11 +104,14 @@ impl Peer {
             candidate: None,
             live: Liveness::new(now),
             mtus: Mtus::new(),
-            question: None,
+            questions: Questions::default(),
             rtt: None,
+            doubt: false,
             endpoints: Places::default(),
             try_direct: None,
             direct_pause: Backoff::new(FIRST_PAUSE, UPGRADE_MAX),
+            compared: 0,
+            busy: false,
             rekeying: false,
             told_path: None,
             ask_now: false,
@@ -214,15 +202,6 @@ impl Peer {
         &self.endpoints
     }
 
-    /// Notes another address where it might be reached, as others say.
-    pub fn add_endpoint(&mut self, now: Instant, address: SocketAddr) {
-        let new = !self.endpoints.has(address);
-        self.endpoints.told.add(address);
-        if new && self.is_up() && self.direct().is_none() {
-            self.seek_direct(now);
-        }
-    }
-
     // ---- sessions ----
 
     /// Takes in a session made by a handshake. `path` is how the peer is proved to be reached by it; none leaves the path as it
@@ -276,7 +255,9 @@ impl Peer {
         let sealed = session.seal_owing(now, kind, packet, due);
         self.watch_key(now);
         sealed?;
-        self.live.sent(now, matches!(kind, Kind::Frame | Kind::Fragment | Kind::Challenge));
+        let is_data = matches!(kind, Kind::Frame | Kind::Fragment);
+        self.busy |= is_data;
+        self.live.sent(now, is_data || kind == Kind::Challenge);
         Ok(())
     }
 
@@ -296,6 +277,7 @@ impl Peer {
         if self.confirm.as_ref().is_some_and(|confirm| confirm.index == index) {
             self.confirm = None;
         }
+        self.busy |= matches!(kind, Kind::Frame | Kind::Fragment);
         self.heard(now, from, length);
         Ok(kind)
     }
@@ -304,38 +286,6 @@ impl Peer {
     fn watch_key(&mut self, now: Instant) {
         let due = self.sessions.rekey_at().is_some_and(|at| at <= now);
         self.attention |= due && !self.rekeying;
-    }
-
-    /// Notes an authenticated packet of `length` bytes that came by `from`.
-    pub fn heard(&mut self, now: Instant, from: Path, length: usize) {
-        self.live.heard(now);
-        if self.path == Some(from) {
-            self.path_heard = now;
-            if self.lost_since.take().is_some() {
-                self.attention = true;
-                self.try_direct.take_if(|_| matches!(from, Path::Direct(_)));
-            }
-            return;
-        }
-        match from {
-            Path::Direct(address) => {
-                let replace = self.candidate.is_none_or(|c| c.address() != address && c.is_stale(now));
-                if replace {
-                    self.candidate = Some(Candidate::new(now, address));
-                }
-                if let Some(candidate) = self.candidate.as_mut().filter(|c| c.address() == address) {
-                    candidate.heard(now, length);
-                    self.attention |= candidate.wants_challenge(now);
-                }
-            }
-            // The relay's hop MAC and ours have both passed: whoever sends by that circuit is reached by it. A peer
-            // takes to a relay when its direct path is dead, so ours is too, unless it was heard just now.
-            Path::Via { .. } => {
-                if self.path.is_none() || self.is_lost() || now.since(self.path_heard) > PROBE_AFTER {
-                    self.take_path(now, from);
-                }
-            }
-        }
     }
 
     /// Puts this peer's relay header in front of a packet that is to go through it. Its MAC may be owed to `due`.
@@ -387,8 +337,9 @@ impl Peer {
         self.lost_since = None;
         self.candidate = None;
         self.mtus.clear();
-        self.question = None;
+        self.questions = Questions::default();
         self.rtt = None;
+        self.doubt = false;
         self.try_direct = None;
         self.rekeying = false;
         self.up_since = None;
@@ -426,108 +377,6 @@ impl Peer {
     /// The kernel refused a datagram of that length on the path in use.
     pub fn too_long(&mut self, now: Instant, length: usize) {
         self.attention |= self.mtus.too_long(now, length);
-    }
-
-    // ---- path ----
-
-    /// Uses `path` from now on.
-    pub fn take_path(&mut self, now: Instant, path: Path) {
-        if let Some(old) = self.address() {
-            self.endpoints.proved.add(old);
-        }
-        if self.path != Some(path) {
-            self.rtt = None;
-            self.mtus.enter(now, path);
-        }
-        // The third message may go again now, to where the peer is.
-        if let Some(confirm) = self.confirm.as_mut().filter(|confirm| confirm.by.is_some()) {
-            confirm.by = Some(path);
-            confirm.next = confirm.next.min(now + CONFIRM_EVERY);
-        }
-        self.path = Some(path);
-        self.path_heard = now;
-        self.live.renewed();
-        self.lost_since = None;
-        self.candidate = None;
-        match path {
-            Path::Direct(_) => self.try_direct = None,
-            Path::Via { .. } => self.seek_direct(now),
-        }
-        self.attention = true;
-    }
-
-    /// The path in use seems to lead nowhere: it is kept until a better one is found or the peer is given up.
-    fn lose_path(&mut self, now: Instant) {
-        if let Some(address) = self.address() {
-            self.endpoints.proved.add(address);
-        }
-        self.lost_since.get_or_insert(now);
-        self.seek_direct(now);
-    }
-
-    /// The path in use leads nowhere for certain: its circuit has ended.
-    pub fn drop_path(&mut self, now: Instant) {
-        self.lose_path(now);
-        self.path = None;
-    }
-
-    /// Something changed out there: challenges the path in use and the other addresses at once.
-    pub fn network_changed(&mut self, now: Instant) {
-        self.ask_now = true;
-        self.mtus.network_changed(now);
-        if self.direct().is_none() && self.is_up() {
-            self.seek_direct(now);
-        }
-    }
-
-    fn seek_direct(&mut self, now: Instant) {
-        self.direct_pause.reset();
-        self.try_direct = Some(now);
-        self.attention = true;
-    }
-
-    /// Begins a question to the peer, by the path in use or at its addresses; `secret` makes its numbers.
-    pub fn ask(&mut self, now: Instant, secret: [u8; 32]) {
-        self.question = Some(Question { secret, asked: now });
-    }
-
-    /// The number to put to `place` in the question that was begun last.
-    pub fn nonce_for(&self, place: Path) -> Option<Nonce> {
-        self.question.as_ref().map(|question| question.nonce(place))
-    }
-
-    /// Notes that a challenge that came by `from` was answered there.
-    pub fn answer_sent(&mut self, from: Path) {
-        if let Some(candidate) = self.candidate.as_mut().filter(|c| from == Path::Direct(c.address())) {
-            candidate.answered();
-        }
-    }
-
-    /// Notes that the candidate at hand was challenged.
-    pub fn challenged(&mut self, now: Instant, nonce: Nonce) {
-        if let Some(candidate) = self.candidate.as_mut() {
-            candidate.challenged(now, nonce);
-        }
-    }
-
-    /// The peer answered a challenge from `from`, which may prove a better path than the one in use.
-    pub fn answered(&mut self, now: Instant, from: Path, nonce: &Nonce) {
-        let question = self.question.as_ref().filter(|question| question.nonce(from) == *nonce);
-        let rtt = question.map(|question| now.since(question.asked));
-        if self.path == Some(from) {
-            self.rtt = rtt.or(self.rtt);
-            return;
-        }
-        let seeking = self.direct().is_none();
-        let proves_candidate = self.candidate.is_some_and(|candidate| candidate.proves(from, nonce));
-        let was_asked = rtt.is_some() && matches!(from, Path::Direct(address) if self.endpoints.has(address));
-        if seeking && (proves_candidate || was_asked) || proves_candidate && !self.leads {
-            self.take_path(now, from);
-            self.rtt = rtt;
-        } else if proves_candidate && let Some(candidate) = self.candidate.as_mut() {
-            candidate.move_later(now);
-            self.attention = true;
-        }
     }
 
     // ---- time ----

@@ -30,6 +30,8 @@ pub enum Path {
 pub struct Places {
     /// Where it was reached.
     pub proved: Endpoints,
+    /// Where it says itself that it is, and who let us meet.
+    pub named: Endpoints,
     /// Where others say that it is.
     pub told: Endpoints,
 }
@@ -37,17 +39,19 @@ pub struct Places {
 impl Places {
     /// All of them, once each, where it was reached first.
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.proved.iter().chain(self.told.iter().filter(|address| !self.proved.has(*address)))
+        let named = self.named.iter().filter(|address| !self.proved.has(*address));
+        let is_new = |address: &SocketAddr| !self.proved.has(*address) && !self.named.has(*address);
+        self.proved.iter().chain(named).chain(self.told.iter().filter(is_new))
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.proved.is_empty() && self.told.is_empty()
+        self.iter().next().is_none()
     }
 
     /// Whether it is one of them.
     pub fn has(&self, address: SocketAddr) -> bool {
-        self.proved.has(address) || self.told.has(address)
+        self.proved.has(address) || self.named.has(address) || self.told.has(address)
     }
 }
 
@@ -55,7 +59,7 @@ impl Places {
 pub type Nonce = [u8; 8];
 
 /// Length of a sealed challenge or response, in bytes.
-const CHALLENGE_LEN: u64 = (SEAL_FRONT + 8 + SEAL_BACK) as u64;
+pub const CHALLENGE_LEN: usize = SEAL_FRONT + 8 + SEAL_BACK;
 
 /// A proved address is taken into use after this pause by the node that leads, so that the other moves first
 /// and two nodes that hear each other on different paths end up on one.
@@ -91,9 +95,10 @@ impl Candidate {
         self.heard_first
     }
 
-    /// Whether nothing came from it for so long that another may take its place.
+    /// Whether another may take its place: nothing came from it for so long, or it was not worth a challenge yet.
     pub fn is_stale(&self, now: Instant) -> bool {
-        now.since(self.heard_last) > 2 * CHALLENGE_EVERY
+        let unworthy = self.nonce.is_none() && self.credit < CHALLENGE_LEN as u64;
+        unworthy || now.since(self.heard_last) > 2 * CHALLENGE_EVERY
     }
 
     /// Notes an authenticated packet of `length` bytes from there.
@@ -105,23 +110,28 @@ impl Candidate {
     /// Whether a challenge may and should go there now.
     pub fn wants_challenge(&self, now: Instant) -> bool {
         let rested = self.nonce.is_none_or(|(_, at)| now.since(at) >= CHALLENGE_EVERY);
-        self.move_at.is_none() && rested && self.credit >= CHALLENGE_LEN
+        self.move_at.is_none() && rested && self.credit >= CHALLENGE_LEN as u64
     }
 
     /// Notes that a challenge of the peer was answered there.
     pub fn answered(&mut self) {
-        self.credit = self.credit.saturating_sub(CHALLENGE_LEN);
+        self.credit = self.credit.saturating_sub(CHALLENGE_LEN as u64);
     }
 
     /// Notes that a challenge with that nonce went there.
     pub fn challenged(&mut self, now: Instant, nonce: Nonce) {
-        self.credit = self.credit.saturating_sub(CHALLENGE_LEN);
+        self.credit = self.credit.saturating_sub(CHALLENGE_LEN as u64);
         self.nonce = Some((nonce, now));
     }
 
     /// Whether `nonce`, come back from `from`, proves the address.
     pub fn proves(&self, from: Path, nonce: &Nonce) -> bool {
         from == Path::Direct(self.address) && self.nonce.is_some_and(|(expected, _)| expected == *nonce)
+    }
+
+    /// Whether the challenge was answered from elsewhere.
+    pub fn strayed(&self, from: Path, nonce: &Nonce) -> bool {
+        from != Path::Direct(self.address) && self.nonce.is_some_and(|(expected, _)| expected == *nonce)
     }
 
     /// Decides to take it into use after the leader's pause.
@@ -181,6 +191,11 @@ impl Liveness {
     pub fn renewed(&mut self) {
         self.awaiting = None;
         self.asked = None;
+    }
+
+    /// Whether it was asked and has not answered.
+    pub fn is_asked(&self) -> bool {
+        self.asked.is_some()
     }
 
     /// Notes that the peer was asked to answer.
@@ -280,10 +295,10 @@ mod tests {
         live.asked(at(3_000));
         assert_eq!(live.sign(at(3_999)), None);
         assert_eq!(live.sign(at(4_000)), Some(Sign::Ask));
-        live.asked(at(8_500));
-        assert_eq!(live.sign(at(8_999)), None);
-        assert_eq!(live.next(), Some(at(9_000)));
-        assert_eq!(live.sign(at(9_000)), Some(Sign::Dead));
+        live.asked(at(6_500));
+        assert_eq!(live.sign(at(6_999)), None);
+        assert_eq!(live.next(), Some(at(7_000)));
+        assert_eq!(live.sign(at(7_000)), Some(Sign::Dead));
         live.heard(at(10_000));
         live.sent(at(10_000), false);
         assert_eq!(live.sign(at(10_001)), None);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::base::facts::Fact;
 use crate::views::units::{age, milliseconds};
-use crate::views::{Snapshot, is_connected, path_of};
+use crate::views::{Snapshot, is_connected, path_of, why_of};
 
 /// What was asked about, and how it leads to a peer.
 struct Trail<'a> {
@@ -101,6 +101,9 @@ fn tell_peer(text: &mut String, snapshot: &Snapshot<'_>, peer: &Fact<'_>) {
         text.push_str("  a direct path is the best there is; nothing to do\n");
         return;
     }
+    if let Some(why) = why_of(peer) {
+        let _ = writeln!(text, "  not directly for {}: {why}", age(peer.number("why_s").unwrap_or(0)));
+    }
     match candidates.len() {
         0 => text.push_str("  no address is known where it might be reached directly\n"),
         _ => text.push_str("  addresses where it might be reached directly:\n"),
@@ -124,7 +127,7 @@ mod tests {
 
     const TEXT: &str = "node\tid=aaaa000000000000\n\
         peer\tid=bbbb000000000000\tpath=direct\taddress=192.0.2.1:7000\tup_s=1\trtt_us=1200\n\
-        peer\tid=bbbc000000000000\tpath=relayed\trelay=bbbb000000000000\tup_s=1\n\
+        peer\tid=bbbc000000000000\tpath=relayed\trelay=bbbb000000000000\tup_s=1\twhy=both-symmetric\twhy_s=300\n\
         candidate\tpeer=bbbc000000000000\taddress=198.51.100.7:41\tknown=told\n\
         station\tmac=02:00:00:00:00:01\tvlan=0\tplace=peer\tpeer=bbbc000000000000\tseen_s=4\n\
         station\tmac=02:00:00:00:00:02\tvlan=0\tplace=local\tseen_s=61\n";
@@ -144,6 +147,7 @@ mod tests {
                 "{target}: {text}"
             );
             assert!(text.contains("198.51.100.7:41 (others say so)"), "{target}: {text}");
+            assert!(text.contains("not directly for 5 min: both NATs change ports\n"), "{target}: {text}");
         }
         assert!(explain("192.0.2.1").unwrap().contains("peer bbbb000000000000: direct 192.0.2.1:7000"));
         assert!(explain("aaaa000000000000").unwrap().contains("this node itself"));

@@ -64,6 +64,10 @@ pub const RECORDS: &[Record] = &[
             text("interface", "the TAP; left out without one"),
             number("port", "the UDP port in use"),
             number("uptime_ms", "since its start, in milliseconds"),
+            text(
+                "nat",
+                "in front of it over IPv4: none, one-port (the same for all), symmetric (a port for each) or unknown",
+            ),
             flag("relay", "whether it carries other nodes' traffic"),
             flag("keyfile", "whether its id outlives a restart"),
         ],
@@ -78,6 +82,11 @@ pub const RECORDS: &[Record] = &[
             text("path", "direct, relayed or none"),
             text("address", "where it is reached, if directly"),
             text("relay", "who relays, if somebody does"),
+            text(
+                "why",
+                "why it is not reached directly: trying, no-address, ipv4-off, ipv6-off, both-symmetric or no-answer",
+            ),
+            number("why_s", "since when, in seconds"),
             number("rtt_us", "the last measured round trip, in microseconds"),
             number("mtu", "the MTU of the path, as far as it is proved, in bytes"),
             number("up_s", "since it is connected without a break, in seconds; left out when it is not"),
@@ -89,6 +98,13 @@ pub const RECORDS: &[Record] = &[
             number("bytes_out", "their bytes"),
             number("silent_s", "since it was last heard, in seconds"),
         ],
+    },
+    Record {
+        name: "observed",
+        json: "observed",
+        single: false,
+        help: "where a peer sees this node",
+        fields: &[text("peer", "who sees it"), text("address", "there")],
     },
     Record {
         name: "candidate",

@@ -47,6 +47,19 @@ fn is_connected(peer: &Fact<'_>) -> bool {
     peer.get("up_s").is_some()
 }
 
+/// Why a peer is not reached directly, in a few words.
+fn why_of(peer: &Fact<'_>) -> Option<&'static str> {
+    Some(match peer.get("why")? {
+        "trying" => "trying for a direct path",
+        "no-address" => "no address of it is known",
+        "ipv4-off" => "it has IPv4 only, off here",
+        "ipv6-off" => "it has IPv6 only, off here",
+        "both-symmetric" => "both NATs change ports",
+        "no-answer" => "no answer from its addresses",
+        _ => return None,
+    })
+}
+
 /// The way to a peer in a few words.
 fn path_of(peer: &Fact<'_>) -> String {
     match (peer.get("path"), peer.get("address"), peer.get("relay")) {

@@ -11,7 +11,8 @@
 //!      RTT      KEY           UP         IN        OUT
 //! 9f8e7d6c5b4a3921  direct 203.0.113.10:7000
 //!  12.3 ms     45 s   2 h 13 min     1.2 MB     300 kB
-//! 0011223344556677  connecting
+//! 0011223344556677  relayed by 9f8e7d6c5b4a3921 (both NATs change ports)
+//!  45.0 ms     12 s        5 min      20 kB      18 kB
 //!
 //! initial peers not connected: vps.example.org:7000
 //! carried for others: 12 packets, 3.4 kB, on 1 circuit
@@ -24,7 +25,7 @@ use std::fmt::Write;
 
 use crate::base::facts::Fact;
 use crate::views::units::{age, bytes, milliseconds, rate};
-use crate::views::{Snapshot, advice, is_connected, path_of};
+use crate::views::{Snapshot, advice, is_connected, path_of, why_of};
 
 /// Columns of the terminal that it is made for.
 pub const WIDTH: usize = 80;
@@ -101,6 +102,9 @@ impl Page {
             self.text.push_str(peer.get("id").unwrap_or("?"));
             self.text.push_str("  ");
             self.paint(ink, &path_of(&peer));
+            if let Some(why) = why_of(&peer) {
+                let _ = write!(self.text, " ({why})");
+            }
             self.text.push('\n');
             if is_connected(&peer) {
                 self.figures(&peer);

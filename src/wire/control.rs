@@ -12,6 +12,9 @@
 //! | 7 | close circuit | circuit 4, whose it is 1, reason 1 |
 //! | 11 | loop question | nonce 8 |
 //! | 12 | loop answer | nonce 8 |
+//! | 8 | punch request | flags 1, kind of NAT 1, token 8, target's node id 32, count 1, the sender's addresses |
+//! | 9 | punch | flags 1, kind of NAT 1, token 8, the other's node id 32, count 1, the other's addresses |
+//! | 10 | observed address | where the sender sees the receiver |
 //!
 //! An entry of an announcement begins with a byte of flags: 1, the sender has a direct path to the node;
 //! 2, the entry is full. A brief entry goes on with the node's short id (8 bytes), a full one with its node id
@@ -20,6 +23,7 @@
 use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
+use crate::base::event::NatKind;
 use crate::base::ids::{CircuitId, NodeId, ShortId};
 use crate::base::limits::ENDPOINTS_PER_PEER;
 use crate::wire::cursor::{Reader, Writer};
@@ -72,6 +76,27 @@ pub enum Control<'a> {
     LoopQuestion([u8; 8]),
     /// It is.
     LoopAnswer([u8; 8]),
+    /// Please let that node and me find each other.
+    PunchRequest(Meeting),
+    /// That node and you should find each other, now.
+    Punch(Meeting),
+    /// Where I see you.
+    Observed(SocketAddr),
+}
+
+/// What two nodes must know of each other to open a way through their NATs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Meeting {
+    /// Whether it answers another one and wants no answer itself.
+    pub answer: bool,
+    /// What keeps the addresses.
+    pub nat: NatKind,
+    /// By which the answer is known.
+    pub token: [u8; 8],
+    /// In a request who is to be met, then who wants to meet.
+    pub node: NodeId,
+    /// Of the sender of the request.
+    pub endpoints: Endpoints,
 }
 
 /// Who chose the circuit number in a message.
@@ -154,6 +179,29 @@ impl Endpoints {
         self.places.copy_within(0..end, 1);
         self.places[0] = Some(address);
     }
+
+    /// Puts `address` last, unless it is in already or there is no room.
+    pub fn append(&mut self, address: SocketAddr) {
+        if !self.has(address)
+            && let Some(place) = self.places.iter_mut().find(|place| place.is_none())
+        {
+            *place = Some(address);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Endpoints, Discard> {
+        let mut endpoints = Endpoints::default();
+        let count = usize::from(reader.u8()?);
+        for place in endpoints.places.get_mut(..count).ok_or(Discard::Malformed)? {
+            *place = Some(reader.address()?);
+        }
+        Ok(endpoints)
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) -> Result<(), Discard> {
+        writer.u8(u8::try_from(self.iter().count()).map_err(|_| Discard::TooLong)?)?;
+        self.iter().try_for_each(|address| writer.address(address))
+    }
 }
 
 const REACHABLE: u8 = 1;
@@ -177,6 +225,9 @@ impl<'a> Control<'a> {
             },
             11 => Control::LoopQuestion(reader.array()?),
             12 => Control::LoopAnswer(reader.array()?),
+            8 => Control::PunchRequest(Meeting::read(&mut reader)?),
+            9 => Control::Punch(Meeting::read(&mut reader)?),
+            10 => Control::Observed(reader.address()?),
             _ => return Err(Discard::Malformed),
         };
         reader.end()?;
@@ -229,7 +280,37 @@ impl<'a> Control<'a> {
                 writer.u8(12)?;
                 writer.put(&nonce)
             }
+            Control::PunchRequest(ref meeting) => meeting.write(8, writer),
+            Control::Punch(ref meeting) => meeting.write(9, writer),
+            Control::Observed(address) => {
+                writer.u8(10)?;
+                writer.address(address)
+            }
         }
+    }
+}
+
+impl Meeting {
+    fn read(reader: &mut Reader<'_>) -> Result<Meeting, Discard> {
+        let answer = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Discard::Malformed),
+        };
+        Ok(Meeting {
+            answer,
+            nat: NatKind::from_byte(reader.u8()?),
+            token: reader.array()?,
+            node: NodeId(reader.array()?),
+            endpoints: Endpoints::read(reader)?,
+        })
+    }
+
+    fn write(&self, number: u8, writer: &mut Writer<'_>) -> Result<(), Discard> {
+        writer.put(&[number, u8::from(self.answer), self.nat as u8])?;
+        writer.put(&self.token)?;
+        writer.put(&self.node.0)?;
+        self.endpoints.write(writer)
     }
 }
 
@@ -281,14 +362,7 @@ impl Entry {
         let subject = if flags & FULL == 0 {
             Subject::Brief(ShortId(reader.array()?))
         } else {
-            let id = NodeId(reader.array()?);
-            let mut endpoints = Endpoints::default();
-            let count = usize::from(reader.u8()?);
-            let room = endpoints.places.get_mut(..count).ok_or(Discard::Malformed)?;
-            for place in room {
-                *place = Some(reader.address()?);
-            }
-            Subject::Full(id, endpoints)
+            Subject::Full(NodeId(reader.array()?), Endpoints::read(reader)?)
         };
         Ok(Entry { reachable: flags & REACHABLE != 0, subject })
     }
@@ -303,8 +377,7 @@ impl Entry {
             Subject::Full(id, endpoints) => {
                 writer.u8(reachable | FULL)?;
                 writer.put(&id.0)?;
-                writer.u8(u8::try_from(endpoints.iter().count()).map_err(|_| Discard::TooLong)?)?;
-                endpoints.iter().try_for_each(|address| writer.address(address))
+                endpoints.write(writer)
             }
         }
     }
@@ -362,6 +435,13 @@ mod tests {
         room[..written].to_vec()
     }
 
+    fn meeting() -> Meeting {
+        let mut endpoints = Endpoints::default();
+        endpoints.append("192.0.2.1:7000".parse().unwrap());
+        let nat = NatKind::Symmetric;
+        Meeting { answer: true, nat, token: [0xa1; 8], node: NodeId([0xab; 32]), endpoints }
+    }
+
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -387,6 +467,9 @@ mod tests {
                 },
                 "07000000030103".to_owned(),
             ),
+            (Control::PunchRequest(meeting()), format!("080103{}{ab}0104c00002011b58", "a1".repeat(8))),
+            (Control::Punch(meeting()), format!("090103{}{ab}0104c00002011b58", "a1".repeat(8))),
+            (Control::Observed("192.0.2.1:7000".parse().unwrap()), "0a04c00002011b58".to_owned()),
         ];
         for (message, expected) in table {
             let bytes = bytes_of(&message);
@@ -436,6 +519,8 @@ mod tests {
                 named_by: NamedBy::Receiver,
                 reason: CircuitEnd::Unknown,
             },
+            Control::PunchRequest(meeting()),
+            Control::Observed("[2001:db8::1]:7000".parse().unwrap()),
         ] {
             let mut bytes = bytes_of(&message);
             for end in 0..bytes.len() {
@@ -461,6 +546,16 @@ mod tests {
     }
 
     #[test]
+    fn a_meeting_has_one_flag_and_any_kind_of_nat() {
+        let mut bytes = bytes_of(&Control::Punch(meeting()));
+        bytes[2] = 99;
+        let Control::Punch(read) = Control::read(&bytes).unwrap() else { panic!() };
+        assert_eq!(read.nat, NatKind::Unknown, "a later version may know more");
+        bytes[1] = 2;
+        assert_eq!(Control::read(&bytes).err(), Some(Discard::Malformed));
+    }
+
+    #[test]
     fn endpoints_keep_the_latest_first_and_once() {
         let address = |n: u16| SocketAddr::from(([192, 0, 2, 1], n));
         let mut endpoints = Endpoints::default();
@@ -474,5 +569,10 @@ mod tests {
         }
         assert_eq!(endpoints.iter().count(), ENDPOINTS_PER_PEER);
         assert_eq!(endpoints.iter().next(), Some(address(29)));
+        endpoints.append(address(99));
+        assert!(!endpoints.has(address(99)), "no room at the end");
+        let mut endpoints = Endpoints::default();
+        [1, 2, 1].into_iter().for_each(|port| endpoints.append(address(port)));
+        assert_eq!(endpoints.iter().collect::<Vec<_>>(), [address(1), address(2)]);
     }
 }

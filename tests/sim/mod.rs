@@ -230,6 +230,16 @@ impl World {
         self.network.nat(site)
     }
 
+    /// All sites but the Internet.
+    pub fn sites(&self) -> Vec<Site> {
+        self.network.sites()
+    }
+
+    /// A node's host tells it that its network changed.
+    pub fn network_changed(&mut self, node: Id) {
+        self.input(node, None, |node, now, out| node.handle_network_change(now, out));
+    }
+
     /// A site's NAT gets another outer address.
     pub fn readdress(&mut self, site: Site, external: IpAddr) {
         self.network.readdress(site, external);
@@ -276,7 +286,16 @@ impl World {
     pub fn move_to(&mut self, node: Id, site: Site, addresses: &[SocketAddr], told: bool) {
         self.network.attach(node, site, addresses.to_vec());
         if told {
+            self.tell_addresses(node);
             self.input(node, None, |node, now, out| node.handle_network_change(now, out));
+        }
+    }
+
+    /// A node learns what addresses its host has.
+    fn tell_addresses(&mut self, id: Id) {
+        let (_, addresses) = self.network.home(id);
+        if let Some(node) = &mut self.members[id.0].node {
+            node.handle_local_addresses(self.now, &addresses);
         }
     }
 
@@ -299,6 +318,7 @@ impl World {
         member.life += 1;
         let node = Node::new(&member.spec.settings(), &member.spec.network_key(), &secret, &seed, self.now);
         member.node = Some(node);
+        self.tell_addresses(id);
         self.set_timer(id);
     }
 

@@ -61,6 +61,11 @@ impl Network {
         site
     }
 
+    /// All sites but the Internet.
+    pub fn sites(&self) -> Vec<Site> {
+        (1..self.realms.len()).map(Site).collect()
+    }
+
     /// The NAT on the way out of a site.
     pub fn nat(&mut self, site: Site) -> &mut Nat {
         &mut self.realms[site.0].uplink.as_mut().expect("a site with a NAT").1

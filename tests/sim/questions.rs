@@ -3,10 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use peervpn::base::discard::Tally;
-use peervpn::base::event::{Event, Way};
+use peervpn::base::event::{Event, NatKind, Obstacle, Way};
 use peervpn::base::ids::{Mac, ShortId};
 use peervpn::base::settings::DEFAULT_PORT;
 use peervpn::base::time::{Duration, Instant};
+use peervpn::node::Node;
 use peervpn::status::{self, About, Extent};
 
 use super::frames::{FrameId, SHORTEST, Sent};
@@ -114,6 +115,19 @@ impl World {
     /// Whether the NATs of two nodes let them talk without a relay and without guessing ports, links permitting.
     pub fn direct_path_possible(&self, a: Id, b: Id) -> bool {
         oracle::direct_path_possible(&self.network, a, b)
+    }
+
+    /// What a node believes its NAT to be.
+    pub fn nat_of(&self, node: Id) -> NatKind {
+        self.members[node.0].node.as_ref().map(Node::nat).unwrap_or_default()
+    }
+
+    /// Why `a` says that there is no direct path to `b`.
+    pub fn why(&self, a: Id, b: Id) -> Option<Obstacle> {
+        let node = self.members[a.0].node.as_ref()?;
+        let name = self.members[b.0].name;
+        let (key, _) = node.members().find(|(_, member)| member.peer.short() == name)?;
+        node.why_indirect(self.now, key).map(|why| why.obstacle)
     }
 
     // ---- frames ----

@@ -14,6 +14,7 @@ mod lan;
 mod loss;
 mod mesh;
 mod mtu;
+mod nats;
 mod pair;
 mod partition;
 mod promises;

@@ -69,7 +69,7 @@ fn every_form_tells_of_the_relayed_path() {
     let (b, relay) = (id(b), id(relay));
 
     let page = page::render(&snapshot, None, Look::default());
-    assert!(page.contains(&format!("{b}  relayed by {relay}\n")), "{page}");
+    assert!(page.contains(&format!("{b}  relayed by {relay} (no answer from its addresses)\n")), "{page}");
     assert!(page.contains("\ninitial peers not connected: 198.18.0.99:7000\n"), "{page}");
     assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");
 
