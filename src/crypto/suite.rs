@@ -379,6 +379,22 @@ mod tests {
     }
 
     #[test]
+    fn chacha20_poly1305_is_that_of_the_crate_of_its_name() {
+        use chacha20poly1305::{ChaCha20Poly1305, aead::AeadInOut};
+        let crates = ChaCha20Poly1305::new(&[1; 32].into());
+        let ours = SealKey::new(&keys_of(Suite::ChaCha20Poly1305, 1));
+        let nonce = [3, 3, 3, 3, 0, 0, 1, 2, 3, 4, 5, 6].into();
+        for length in 0..2048 {
+            let (mut sealed, mut wanted) = (plain(length), plain(length));
+            ours.seal(0x0102_0304_0506, &mut sealed, None).unwrap();
+            let (header, rest) = wanted.split_at_mut(HEADER);
+            let (text, tag) = rest.split_at_mut(length);
+            tag.copy_from_slice(&crates.encrypt_inout_detached(&nonce, header, text.into()).unwrap());
+            assert_eq!(sealed, wanted, "length {length}");
+        }
+    }
+
+    #[test]
     fn suites_with_a_tag_of_their_own_owe_nothing() {
         for &suite in Suite::ALL {
             let (mut due, mut sealed, mut wanted) = (Due::new(), plain(64), plain(64));

@@ -1,11 +1,13 @@
-//! Ciphers that bring a tag of their own: ChaCha20-Poly1305 (RFC 8439, 2.8) and AES-256-GCM (SP 800-38D), in place.
-//!
-//! What the crates say to a wrong length is passed on; no packet is that long.
+//! Ciphers that bring a tag of their own, in place: ChaCha20-Poly1305 (RFC 8439) and AES-256-GCM (SP 800-38D).
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use aes_gcm::{AesGcm, aes::Aes256Enc, aes::cipher::consts::U12};
-use chacha20poly1305::aead::{AeadInOut, KeyInit};
-use chacha20poly1305::{ChaCha20Poly1305, Tag};
+use aes_gcm::{
+    AesGcm,
+    aead::{AeadInOut, KeyInit},
+    aes::{Aes256Enc, cipher::consts::U12},
+};
+
+use crate::chacha::ChaCha20Poly1305;
 
 /// Length of a nonce, in bytes.
 pub const NONCE: usize = 12;
@@ -26,7 +28,7 @@ enum Cipher {
 impl Aead {
     /// ChaCha20-Poly1305.
     pub fn chacha20_poly1305(key: &[u8; 32]) -> Aead {
-        Aead(Cipher::ChaCha20Poly1305(ChaCha20Poly1305::new(key.into())))
+        Aead(Cipher::ChaCha20Poly1305(ChaCha20Poly1305::new(key)))
     }
 
     /// AES-256-GCM.
@@ -35,27 +37,26 @@ impl Aead {
         Aead(Cipher::Aes256Gcm(AesGcm::new(key.into())))
     }
 
-    /// Encrypts `text`; the tag covers `ad` too. No nonce may be used twice. None if there is too much of it.
+    /// Encrypts `text`; the tag covers `ad` too. No nonce may be used twice. None if there is more text than the cipher
+    /// takes, which no packet has.
     pub fn seal(&self, nonce: &[u8; NONCE], ad: &[u8], text: &mut [u8]) -> Option<[u8; TAG]> {
-        let tag = match &self.0 {
-            Cipher::ChaCha20Poly1305(cipher) => cipher.encrypt_inout_detached(nonce.into(), ad, text.into()),
+        match &self.0 {
+            Cipher::ChaCha20Poly1305(cipher) => Some(cipher.seal(nonce, ad, text)),
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Cipher::Aes256Gcm(cipher) => cipher.encrypt_inout_detached(nonce.into(), ad, text.into()),
-        };
-        tag.ok().map(Tag::into)
+            Cipher::Aes256Gcm(cipher) => {
+                cipher.encrypt_inout_detached(nonce.into(), ad, text.into()).ok().map(Into::into)
+            }
+        }
     }
 
     /// Checks the tag in constant time and then decrypts `text`; if it is wrong, answers false and leaves `text` alone.
     pub fn open(&self, nonce: &[u8; NONCE], ad: &[u8], text: &mut [u8], tag: &[u8; TAG]) -> bool {
-        let opened = match &self.0 {
-            Cipher::ChaCha20Poly1305(cipher) => {
-                cipher.decrypt_inout_detached(nonce.into(), ad, text.into(), tag.into())
-            }
+        match &self.0 {
+            Cipher::ChaCha20Poly1305(cipher) => cipher.open(nonce, ad, text, tag),
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Cipher::Aes256Gcm(cipher) => {
-                cipher.decrypt_inout_detached(nonce.into(), ad, text.into(), tag.into())
+                cipher.decrypt_inout_detached(nonce.into(), ad, text.into(), tag.into()).is_ok()
             }
-        };
-        opened.is_ok()
+        }
     }
 }

@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod aead;
+mod chacha;
 
 pub use aes::Aes256Enc;
 
