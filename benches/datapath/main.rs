@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "measuring is reading the clock; the core is not touched")]
 
 mod nodes;
+mod scale;
 
 use std::time;
 
@@ -41,6 +42,9 @@ fn main() {
         nodes::flood(&table, length);
         nodes::relayed(&table, length);
     }
+    scale::peers(&table);
+    scale::stations(&table);
+    scale::handshakes(&table);
 }
 
 /// Sealing, opening, and refusing what is forged or comes twice.
@@ -134,9 +138,14 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Whether a row of that name was asked for.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.wanted.is_empty() || self.wanted.iter().any(|part| name.contains(part.as_str()))
+    }
+
     /// One row: `batch` handles [`BATCH`] packets of `length` bytes and returns how long the measured part took.
     pub(crate) fn row(&self, name: &str, length: usize, mut batch: impl FnMut() -> Duration) {
-        if !self.wanted.is_empty() && !self.wanted.iter().any(|part| name.contains(part.as_str())) {
+        if !self.wants(name) {
             return;
         }
         let start = time::Instant::now();

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use peervpn::base::event::Event;
+use peervpn::base::ids::Suite;
 use peervpn::base::limits::{BATCH, CIRCUIT_PACKETS, FLOODS_PER_SECOND, PACKETS};
 use peervpn::base::outbox::Outbox;
 use peervpn::base::packet::Packet;
@@ -15,34 +16,39 @@ use peervpn::node::Node;
 use crate::{Table, timed};
 
 /// Peers that a flooded frame goes to.
-const PEERS: u8 = 32;
+const PEERS: u16 = 32;
 
-struct Side {
-    node: Node,
-    out: Outbox,
+pub(crate) struct Side {
+    pub(crate) node: Node,
+    pub(crate) out: Outbox,
     address: SocketAddr,
 }
 
 /// Nodes of which the first relays and is everyone's initial peer. Datagrams between two others are lost when `apart`.
-struct World {
-    sides: Vec<Side>,
-    now: Instant,
+pub(crate) struct World {
+    pub(crate) sides: Vec<Side>,
+    pub(crate) now: Instant,
     apart: bool,
 }
 
 impl World {
-    /// A hub and so many others, connected.
-    fn new(others: u8, apart: bool) -> World {
-        let sides = (0..=others).map(Side::new).collect();
-        let mut world = World { sides, now: Instant::ZERO, apart };
+    /// A hub and so many others, connected by that suite.
+    pub(crate) fn new(others: u16, apart: bool, suite: Suite) -> World {
+        let mut world = World::unconnected(others, apart, suite);
         for _ in 0..200 {
             world.pass();
         }
         world
     }
 
+    /// The same before anybody has said a word.
+    pub(crate) fn unconnected(others: u16, apart: bool, suite: Suite) -> World {
+        let sides = (0..=others).map(|n| Side::new(n, suite)).collect();
+        World { sides, now: Instant::ZERO, apart }
+    }
+
     /// A tenth of a second.
-    fn pass(&mut self) {
+    pub(crate) fn pass(&mut self) {
         self.now = self.now + Duration::from_millis(100);
         for at in 0..self.sides.len() {
             let Side { node, out, .. } = &mut self.sides[at];
@@ -52,7 +58,7 @@ impl World {
     }
 
     /// Carries what a node has sent, and what that brings about, until all is quiet.
-    fn settle(&mut self, first: usize) {
+    pub(crate) fn settle(&mut self, first: usize) {
         let mut busy = VecDeque::from([first]);
         while let Some(at) = busy.pop_front() {
             while let Some(event) = self.sides[at].out.next_event() {
@@ -74,7 +80,44 @@ impl World {
         }
     }
 
-    fn carry(&mut self, from: usize, to: usize, packet: &Packet) {
+    /// Has a node begin with the hub, and send nothing yet.
+    pub(crate) fn begin(&mut self, at: usize) {
+        let hub = self.sides[0].address;
+        let Side { node, out, .. } = &mut self.sides[at];
+        node.handle_timeout(self.now, out);
+        while let Some(event) = out.next_event() {
+            if let Event::Resolve(host) = event {
+                node.handle_addresses(self.now, host, &[hub], out);
+            }
+        }
+    }
+
+    /// All that the others have sent to the hub.
+    pub(crate) fn collect_for_hub(&mut self) -> Vec<(SocketAddr, Packet)> {
+        let (hub, others) = self.sides.split_first_mut().unwrap();
+        let mut found = Vec::new();
+        for Side { out, address, .. } in others {
+            while let Some((to, packet)) = out.next_datagram() {
+                if to == hub.address {
+                    found.push((*address, hub.copy(&packet)));
+                }
+                out.recycle(packet);
+            }
+        }
+        found
+    }
+
+    /// Hands what the hub has sent to the others.
+    pub(crate) fn deliver_from_hub(&mut self) {
+        while let Some((to, packet)) = self.sides[0].out.next_datagram() {
+            let target = self.sides.iter().position(|side| side.address == to).unwrap();
+            self.carry(0, target, &packet);
+            self.sides[0].out.recycle(packet);
+        }
+        self.sides[0].drain();
+    }
+
+    pub(crate) fn carry(&mut self, from: usize, to: usize, packet: &Packet) {
         let from = self.sides[from].address;
         let Side { node, out, .. } = &mut self.sides[to];
         let mut copy = out.blank().unwrap();
@@ -83,7 +126,7 @@ impl World {
     }
 
     /// Sends long frames and lets them arrive, so that their source is known everywhere and the MTU of each path found.
-    fn announce(&mut self, at: usize) {
+    pub(crate) fn announce(&mut self, at: usize) {
         for _ in 0..20 {
             let Side { node, out, .. } = &mut self.sides[at];
             let frame = frame(out, [0xff; 6], at, 1400);
@@ -95,17 +138,32 @@ impl World {
 }
 
 impl Side {
-    fn new(n: u8) -> Side {
-        let settings = settings(n > 0);
+    fn new(n: u16, suite: Suite) -> Side {
+        let settings = Settings { ciphers: vec![suite], ..settings(n > 0) };
+        let [high, low] = (n + 1).to_be_bytes();
+        let mut secret = [7; 32];
+        secret[..2].copy_from_slice(&[high, low]);
         Side {
-            node: Node::new(&settings, &[7; 32], &[n + 1; 32], &[n; 32], Instant::ZERO),
+            node: Node::new(&settings, &[7; 32], &secret, &secret, Instant::ZERO),
             out: Outbox::new(PACKETS),
-            address: SocketAddr::from(([192, 0, 2, n + 1], 7000)),
+            address: SocketAddr::from(([198, 18, high, low], 7000)),
         }
     }
 
+    /// Where the others reach it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A packet of its own with the same bytes.
+    pub(crate) fn copy(&mut self, packet: &Packet) -> Packet {
+        let mut copy = self.out.blank().unwrap();
+        copy.append(packet.bytes()).unwrap();
+        copy
+    }
+
     /// Takes back everything that waits to leave. Returns how many datagrams it was.
-    fn drain(&mut self) -> usize {
+    pub(crate) fn drain(&mut self) -> usize {
         let mut datagrams = 0;
         while let Some((_, packet)) = self.out.next_datagram() {
             self.out.recycle(packet);
@@ -153,12 +211,13 @@ fn settings(knows_hub: bool) -> Settings {
     }
 }
 
-fn mac(n: usize) -> [u8; 6] {
-    [2, 0, 0, 0, 0, u8::try_from(n).unwrap()]
+pub(crate) fn mac(n: usize) -> [u8; 6] {
+    let [high, low] = u16::try_from(n).unwrap().to_be_bytes();
+    [2, 0, 0, 0, high, low]
 }
 
 /// A frame of so many bytes from the station behind node `from`.
-fn frame(out: &mut Outbox, to: [u8; 6], from: usize, length: usize) -> Packet {
+pub(crate) fn frame(out: &mut Outbox, to: [u8; 6], from: usize, length: usize) -> Packet {
     let mut packet = out.blank().unwrap();
     packet.append(&to).unwrap();
     packet.append(&mac(from)).unwrap();
@@ -169,7 +228,7 @@ fn frame(out: &mut Outbox, to: [u8; 6], from: usize, length: usize) -> Packet {
 
 /// A frame to a known station: switch, seal, and at the other end open, learn, deliver.
 pub(crate) fn to_one(table: &Table, length: usize) {
-    let mut world = World::new(1, false);
+    let mut world = World::new(1, false, Suite::default());
     world.announce(1);
     world.announce(0);
     table.row(&format!("frame to datagram {length}"), length, || {
@@ -179,9 +238,14 @@ pub(crate) fn to_one(table: &Table, length: usize) {
     table.row(&format!("datagram to frame {length}"), length, || {
         (0..BATCH).map(|_| deliver(&mut world, length)).sum()
     });
-    let (frames, datagrams) = (format!("frames together {length}"), format!("datagrams together {length}"));
-    table.row(&frames, length, || together(&mut world, length).0);
-    table.row(&datagrams, length, || together(&mut world, length).1);
+    for &suite in Suite::ALL {
+        let mut world = World::new(1, false, suite);
+        world.announce(1);
+        world.announce(0);
+        let name = suite.name();
+        table.row(&format!("{name} frames {length}"), length, || together(&mut world, length).0);
+        table.row(&format!("{name} datagrams {length}"), length, || together(&mut world, length).1);
+    }
 }
 
 /// How long a batch of frames takes at node 0, and the datagrams that come of it at node 1.
@@ -222,7 +286,7 @@ fn deliver(world: &mut World, length: usize) -> Duration {
 
 /// A broadcast, sealed for every peer on its own.
 pub(crate) fn flood(table: &Table, length: usize) {
-    let mut world = World::new(PEERS, true);
+    let mut world = World::new(PEERS, true, Suite::default());
     world.announce(0);
     table.row(&format!("flood to {PEERS} {length}"), length, || {
         let side = &mut world.sides[0];
@@ -236,7 +300,7 @@ pub(crate) fn flood(table: &Table, length: usize) {
     });
 }
 
-fn send_frame(
+pub(crate) fn send_frame(
     now: Instant,
     side: &mut Side,
     to: [u8; 6],
@@ -253,7 +317,7 @@ fn send_frame(
 
 /// A packet on its way from node 1 to node 2: what the hub between them does.
 pub(crate) fn relayed(table: &Table, length: usize) {
-    let mut world = World::new(2, true);
+    let mut world = World::new(2, true, Suite::default());
     world.announce(2);
     world.announce(1);
     table.row(&format!("relay {length}"), length, || {
