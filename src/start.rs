@@ -20,6 +20,7 @@ use crate::status::About;
 use crate::story::Story;
 use crate::sys::clock::{Clock, entropy};
 use crate::sys::control::Control;
+use crate::sys::crash;
 use crate::sys::events::Events;
 use crate::sys::files::effective_user;
 use crate::sys::helper::{HOOK_LIMIT, Helper, Plan};
@@ -39,6 +40,7 @@ use zeroize::Zeroize;
 /// # Errors
 /// A sentence on what failed and what can be done about it.
 pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
+    crash::install();
     need_root(&settings)?;
     let clock = Clock::new()?;
     let rights = settings.privileges.as_ref().map(privileges::prepare).transpose()?;

@@ -27,15 +27,13 @@ ZIG_VERSION=0.15.2
 #   TRIPLE, ZIG_TARGET, ZIG_CPU   the machine, as rustc and zig call it
 #   QEMU                          the emulator and its CPU
 #   MACHINE                       what readelf calls it
-#   FLAGS, SMALL, PANIC           what this machine needs more of rustc: for all, for the release but for what is
-#                                 hot, and when it panics
+#   FLAGS, SMALL                  what this machine needs more of rustc: for all, and for the release but for what is
+#                                 hot
 arch_open() {
     # Routers of 32 bits have little room, for the program and for where it could be moved to: it lies still,
     # which saves an eighth. The others get an address that changes with each start.
     #
-    # Their panics end the program as everywhere, but say nothing: texts and places are 7 % of the binary. What goes
-    # wrong can be asked of any other build.
-    FLAGS='-Crelocation-model=static' PANIC=immediate-abort
+    FLAGS='-Crelocation-model=static'
     # Inlined is only what is tiny; the packages in HOT are exempt.
     SMALL='"-Cllvm-args=-inlinehint-threshold=10","-Cllvm-args=-inline-threshold=10"'
     # Values that live long are put on the stack without much search for a better place.
@@ -44,14 +42,14 @@ arch_open() {
     aarch64_*)
         TRIPLE=aarch64-unknown-linux-musl ZIG_TARGET=aarch64-linux-musl ZIG_CPU=generic
         QEMU='qemu-aarch64-static -cpu cortex-a53' MACHINE=AArch64
-        FLAGS='-Clink-arg=-pie' PANIC=abort
+        FLAGS='-Clink-arg=-pie'
         # Rescheduling makes no two pieces of code alike: 7 % of the package.
         SMALL+=',"-Cllvm-args=-enable-misched=false","-Cllvm-args=-enable-post-misched=false"'
         ;;
     x86_64)
         TRIPLE=x86_64-unknown-linux-musl ZIG_TARGET=x86_64-linux-musl ZIG_CPU=x86_64
         QEMU='qemu-x86_64-static -cpu qemu64' MACHINE='Advanced Micro Devices X86-64'
-        FLAGS='-Clink-arg=-pie' PANIC=abort
+        FLAGS='-Clink-arg=-pie'
         ;;
     mips_24kc)
         TRIPLE=mips-unknown-linux-musl ZIG_TARGET=mips-linux-musleabi ZIG_CPU=mips32r2+soft_float
@@ -65,7 +63,7 @@ arch_open() {
         TRIPLE=armv7-unknown-linux-musleabihf ZIG_TARGET=arm-linux-musleabihf
         ZIG_CPU=generic+v7a+vfp3d16+thumb2-neon QEMU='qemu-arm-static -cpu cortex-a7' MACHINE=ARM
         # Thumb-2: the same instructions in a quarter less room.
-        FLAGS+=' -Ctarget-feature=+thumb-mode' PANIC=abort
+        FLAGS+=' -Ctarget-feature=+thumb-mode'
         ;;
     arm_arm926ej-s | arm_xscale | arm_arm1176jzf-s_vfp | arm_cortex-a9)
         TRIPLE=armv5te-unknown-linux-musleabi ZIG_TARGET=arm-linux-musleabi
@@ -81,8 +79,6 @@ arch_open() {
 
 # MIPS has the longest code and the smallest flashes.
 make_room() {
-    # LLVM writes a table for debuggers that no stripping takes away; it is a tenth of the file.
-    FLAGS+=" -Clink-arg=-Wl,-T,$ROOT/ci/lib/mips.ld"
     # Fewer empty delay slots; no addresses kept on the stack that are one instruction to make.
     SMALL+=',"-Cllvm-args=-disable-mips-df-forward-search=false","-Cllvm-args=-disable-mips-df-succbb-search=false"'
     SMALL+=',"-Cllvm-args=-disable-machine-licm"'
@@ -215,8 +211,9 @@ cross_cargo() (
     export RUSTC=$CROSS_RUSTC RUSTC_BOOTSTRAP=1 SOURCE_DATE_EPOCH=0
     # A developer's own flags are not part of the recipe.
     unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
-    [[ $STD != build || $PANIC == abort ]] ||
-        set -- -Zpanic-immediate-abort --config "profile.openwrt.panic=\"$PANIC\"" "$@"
+    # Panics say nothing, for texts and places are a twelfth of the binary; src/sys/crash.rs says where it was, and
+    # `ci/build --place` which line that is.
+    [[ $STD != build ]] || set -- -Zpanic-immediate-abort --config 'profile.openwrt.panic="immediate-abort"' "$@"
     set -- -Zprofile-rustflags --config "profile.openwrt.rustflags=[$SMALL]" "$@"
     for package in "${HOT[@]}"; do
         set -- --config "profile.openwrt.package.$package.rustflags=[]" "$@"

@@ -64,6 +64,7 @@ package_of() {
     ping) echo iputils-ping ;;
     route) echo net-tools ;;
     nsenter | unshare | setsid) echo util-linux ;;
+    llvm-symbolizer) echo llvm ;;
     dnsmasq) echo dnsmasq-base ;;
     cc) echo gcc libc6-dev ;;
     *) echo "$1" ;;

@@ -184,7 +184,7 @@ fn understand(words: &[&str]) -> Result<Command, Early> {
         return Err(Early::Answer(arguments::page(&verb.shape)));
     }
     let given = arguments::read(&verb.shape, rest).map_err(|why| misuse(&why))?;
-    (verb.make)(&given).map_err(|why| misuse(why))
+    (verb.make)(&given).map_err(misuse)
 }
 
 /// The command of that name, of one word or two.

@@ -9,6 +9,7 @@
 mod child;
 pub mod clock;
 pub mod control;
+pub mod crash;
 pub mod datagram;
 pub mod events;
 pub mod files;
