@@ -1,7 +1,8 @@
-"""The package format of apk-tools 3 (OpenWrt 25.12 and later): a writer, and a reader that believes nothing.
+"""The format of apk-tools 3 (OpenWrt 25.12 and later), for packages and for indexes of them: a writer, and a reader that
+believes nothing.
 
-A file is "ADBd" and a raw deflate stream of: "ADB.", the schema "pckg", one block with all metadata, and one
-block for each file that has contents. The metadata is a tree of words; a word is a kind in its top four bits and
+A file is "ADBd" and a raw deflate stream of: "ADB.", the schema ("pckg" or "indx"), one block with all metadata, a
+block with a signature if there is one, and a block for each file that has contents. The metadata is a tree of words; a word is a kind in its top four bits and
 a number or the place of a blob, an object or an array in the rest. All numbers are little-endian.
 
 Written leaves first, nothing shared but equal blobs; paths and names sorted; so equal input gives equal bytes.
@@ -10,6 +11,8 @@ Written leaves first, nothing shared but equal blobs; paths and names sorted; so
 import hashlib
 import re
 import struct
+import subprocess
+import tempfile
 import zlib
 
 import squeeze
@@ -19,11 +22,11 @@ VERSION = re.compile(r"\d+(\.\d+)*[a-z]?(_(alpha|beta|pre|rc|cvs|svn|git|hg|p)\d
 
 # Field numbers of the schema.
 INFO = {"name": 1, "version": 2, "hashes": 3, "description": 4, "arch": 5, "license": 6, "origin": 7,
-        "maintainer": 8, "url": 9, "installed-size": 12, "depends": 15, "provides": 16, "tags": 21}
+        "maintainer": 8, "url": 9, "installed-size": 12, "file-size": 13, "depends": 15, "provides": 16, "tags": 21}
 SCRIPTS = {"pre-install": 2, "post-install": 3, "pre-deinstall": 4, "post-deinstall": 5, "pre-upgrade": 6,
            "post-upgrade": 7}
 MATCHES = {"=": 1, "<": 2, ">": 4, "<=": 3, ">=": 5, "~": 9}
-ADB, DATA = 0, 2
+ADB, SIG, DATA = 0, 1, 2
 UNIQUE_ID = 20
 
 
@@ -81,19 +84,8 @@ def stream(info, entries, scripts):
         raise ValueError(f"apk would choke on the name or version: {info['name']} {info['version']}")
     tree = Tree()
     size = sum(len(content) for _, _, content in entries if content is not None)
-    fields = {}
-    for name, number in sorted(INFO.items(), key=lambda item: item[1]):
-        if name == "hashes":
-            fields[number] = None
-        elif name == "installed-size":
-            # With 0 nothing would be unpacked.
-            fields[number] = tree.integer(max(1, size))
-        elif name in ("depends", "provides"):
-            fields[number] = tree.slots([dependency(tree, text) for text in sorted(info.get(name, []))])
-        elif name == "tags":
-            fields[number] = tree.slots([tree.blob(tag) for tag in info.get(name, [])])
-        else:
-            fields[number] = tree.blob(info.get(name, ""))
+    # With 0 nothing would be unpacked.
+    fields = leaves(tree, info | {"installed-size": max(1, size)})
     paths, blocks = directories(tree, entries)
     # Its bytes are nobody else's: the hash of all is written over them.
     unique = tree.blob(bytes(UNIQUE_ID), shared=False)
@@ -107,6 +99,21 @@ def stream(info, entries, scripts):
     at = (unique & 0xfffffff) + 1
     tree.bytes[at:at + UNIQUE_ID] = hashlib.sha256(tree.bytes).digest()[:UNIQUE_ID]
     return b"ADB.pckg" + block(ADB, tree.bytes) + b"".join(blocks)
+
+
+def leaves(tree, info):
+    """The fields of a package's info, in the order of their numbers."""
+    fields = {}
+    for name, number in sorted(INFO.items(), key=lambda item: item[1]):
+        if name in ("installed-size", "file-size"):
+            fields[number] = tree.integer(info[name]) if name in info else 0
+        elif name in ("depends", "provides"):
+            fields[number] = tree.slots([dependency(tree, text) for text in sorted(info.get(name, []))])
+        elif name == "tags":
+            fields[number] = tree.slots([tree.blob(tag) for tag in info.get(name, [])])
+        else:
+            fields[number] = tree.blob(info.get(name, ""))
+    return fields
 
 
 def dependency(tree, text):
@@ -149,8 +156,73 @@ def block(kind, payload):
     return struct.pack("<I", kind << 30 | 4 + len(payload)) + payload + bytes(-(4 + len(payload)) % 8)
 
 
-def pack(info, entries, scripts):
-    return b"ADBd" + squeeze.deflate(stream(info, entries, scripts))
+def pack(info, entries, scripts, key=None):
+    return wrap(stream(info, entries, scripts), key)
+
+
+def index(files, key=None):
+    """The index of packages: what each says of itself, its size, and what makes it genuine without a signature of its
+    own, the hash of its metadata."""
+    tree, told = Tree(), []
+    for file in files:
+        info = unpack(file)[0] | {"file-size": len(file)}
+        payload = next(read_blocks(plain(file)))[1]
+        told.append((info, info | {"hashes": hashlib.sha256(payload).digest()}))
+    told.sort(key=lambda one: (one[0]["name"].encode(), one[0]["version"].encode()))
+    objects = [tree.object(leaves(tree, info)) for _, info in told]
+    root = tree.object({2: tree.slots(objects)})
+    tree.bytes[4:8] = struct.pack("<I", root)
+    return wrap(b"ADB.indx" + block(ADB, tree.bytes), key)
+
+
+def wrap(text, key):
+    """The file of a stream, signed if there is a key for it."""
+    if key:
+        end = 8 + struct.unpack_from("<I", text, 8)[0]
+        end += -end % 8
+        text = text[:end] + block(SIG, signature(text, key)) + text[end:]
+    return b"ADBd" + squeeze.deflate(text)
+
+
+# ---- signatures: ECDSA on P-256 with SHA-512, by OpenSSL ----
+
+# Version and hash; then come 16 bytes of the key's hash.
+SIGNATURE = b"\0\4"
+
+
+def signature(text, key):
+    """The payload of a signature's block; `key` names a file in PEM."""
+    head = SIGNATURE + key_id(openssl("ec", "-in", key, "-pubout", "-outform", "DER"))
+    return head + openssl("dgst", "-sha512", "-sign", key, feed=signed(text, head))
+
+
+def verify(file, public):
+    """Whether one of the file's signatures is that of the key; `public` names a file in PEM."""
+    text = plain(file)
+    wanted = SIGNATURE + key_id(openssl("ec", "-pubin", "-in", public, "-outform", "DER"))
+    for kind, payload in read_blocks(text):
+        if kind == SIG and payload[:18] == wanted:
+            with tempfile.NamedTemporaryFile() as made:
+                made.write(payload[18:])
+                made.flush()
+                words = ["openssl", "dgst", "-sha512", "-verify", public, "-signature", made.name]
+                done = subprocess.run(words, input=signed(text, wanted), capture_output=True, check=False)
+            return done.returncode == 0
+    return False
+
+
+def signed(text, head):
+    """What is signed: the schema, the head, and the hash of the metadata."""
+    return text[4:8] + head + hashlib.sha512(next(read_blocks(text))[1]).digest()
+
+
+def key_id(der):
+    # The point stands at the end, uncompressed.
+    return hashlib.sha512(der[-65:]).digest()[:16]
+
+
+def openssl(*words, feed=None):
+    return subprocess.run(["openssl", *map(str, words)], input=feed, capture_output=True, check=True).stdout
 
 
 # ---- reading back ----
@@ -168,17 +240,31 @@ def unpack(file):
         raise Broken(f"it cannot be read: {problem}") from problem
 
 
+def plain(file):
+    return zlib.decompress(file[4:], -15) if file[:4] == b"ADBd" else file
+
+
 def read(file):
-    text = zlib.decompress(file[4:], -15) if file[:4] == b"ADBd" else file
+    text = plain(file)
     if text[:8] != b"ADB.pckg":
         raise Broken("it does not begin as a package")
-    blocks = list(read_blocks(text))
+    blocks = [(kind, payload) for kind, payload in read_blocks(text) if kind != SIG]
     if [kind for kind, _ in blocks] != [ADB] + [DATA] * (len(blocks) - 1):
         raise Broken("its blocks are not one of metadata and then data")
     payload = blocks[0][1]
     root = fields_of(payload, struct.unpack_from("<I", payload, 4)[0])
     raw = fields_of(payload, root[1])
     check_unique_id(payload, raw[INFO["hashes"]])
+    info = read_info(payload, raw)
+    entries = read_entries(payload, items_of(payload, root[2]), iter(blocks[1:]))
+    if info["installed-size"] != max(1, sum(len(content or b"") for _, _, content in entries)):
+        raise Broken("its installed size is not that of its files")
+    texts = fields_of(payload, root.get(3, 0))
+    scripts = {name: blob_of(payload, texts[number]).decode() for name, number in SCRIPTS.items() if texts.get(number)}
+    return info, entries, scripts
+
+
+def read_info(payload, raw):
     info = {}
     for name, number in INFO.items():
         value = raw.get(number, 0)
@@ -186,16 +272,26 @@ def read(file):
             info[name] = [read_dependency(payload, fields_of(payload, one)) for one in items_of(payload, value)]
         elif name == "tags":
             info[name] = [blob_of(payload, one).decode() for one in items_of(payload, value)]
-        elif name == "installed-size":
-            info[name] = number_of(payload, value)
+        elif name in ("installed-size", "file-size"):
+            if value:
+                info[name] = number_of(payload, value)
         elif name != "hashes":
             info[name] = blob_of(payload, value).decode()
-    entries = read_entries(payload, items_of(payload, root[2]), iter(blocks[1:]))
-    if info["installed-size"] != max(1, sum(len(content or b"") for _, _, content in entries)):
-        raise Broken("its installed size is not that of its files")
-    texts = fields_of(payload, root.get(3, 0))
-    scripts = {name: blob_of(payload, texts[number]).decode() for name, number in SCRIPTS.items() if texts.get(number)}
-    return info, entries, scripts
+    return info
+
+
+def unpack_index(file):
+    """(info, hash) of each package in an index."""
+    text = plain(file)
+    if text[:8] != b"ADB.indx":
+        raise Broken("it does not begin as an index")
+    payload = next(read_blocks(text))[1]
+    root = fields_of(payload, struct.unpack_from("<I", payload, 4)[0])
+    found = []
+    for one in items_of(payload, root[2]):
+        raw = fields_of(payload, one)
+        found.append((read_info(payload, raw), blob_of(payload, raw[INFO["hashes"]])))
+    return found
 
 
 def read_blocks(text):
