@@ -10,7 +10,7 @@ use crate::base::ids::{HostId, NodeId, PeerKey, ShortId};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::base::settings::Settings;
-use crate::base::time::{Instant, earliest};
+use crate::base::time::{Duration, Instant, earliest};
 use crate::crypto::macs::{Foreseen, TOGETHER};
 use crate::crypto::random::Random;
 use crate::lan::neighbours::Neighbours;
@@ -68,6 +68,11 @@ impl Node {
             filter: settings.filter_dhcp,
             mesh: Mesh::new(settings, network_key, *secret, random, now),
         }
+    }
+
+    /// Scales what is done for strangers to what one handshake costs its responder on this machine.
+    pub fn set_handshake_cost(&mut self, now: Instant, cost: Duration) {
+        self.mesh.set_handshake_cost(now, cost);
     }
 
     /// This node's identity.

@@ -59,7 +59,10 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     // This frame stays as long as the program runs, and a drop would wipe where they were moved to.
     network_key.zeroize();
     node_key.zeroize();
+    let before = clock.now();
     let short = short_id(&Identity::from_secret(secrets.node).id());
+    // A responder does four times what that took, and some hashing.
+    let handshake_cost = (clock.now() - before) * 5;
     let link = tap.as_ref().map(|tap| set_up(tap, &settings, short)).transpose()?;
     let udp = open_sockets(&settings, &log)?;
     settings.port = udp.port();
@@ -87,7 +90,8 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
         None => privileges::keep_rights()?,
     }
 
-    let node = Node::new(&settings, &secrets.network, &secrets.node, &seed, clock.now());
+    let mut node = Node::new(&settings, &secrets.network, &secrets.node, &seed, clock.now());
+    node.set_handshake_cost(clock.now(), handshake_cost);
     secrets.zeroize();
     seed.zeroize();
     let story = Story::new(&settings.initpeers);

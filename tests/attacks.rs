@@ -5,11 +5,12 @@
 #[allow(dead_code, reason = "this test needs less of the simulator than the stories do")]
 pub mod sim;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use peervpn::base::event::{Event, Heard};
 use peervpn::base::ids::{CircuitId, HostId, NodeId, SessionIndex};
-use peervpn::base::limits::PACKETS;
+use peervpn::base::limits::{PACKETS, STRANGERS_PAUSE};
 use peervpn::base::outbox::Outbox;
 use peervpn::base::packet::Packet;
 use peervpn::base::time::{Duration, Instant};
@@ -183,10 +184,24 @@ impl Foe {
     /// A whole handshake, begun here.
     fn join(&mut self, bench: &mut Bench) -> Vec<(SocketAddr, Vec<u8>)> {
         let first = self.hello();
-        let answers = bench.feed(self.at, first.message());
-        let (_, second) = answers.iter().find(|(to, bytes)| *to == self.at && bytes[0] == 2).expect("M2");
-        let third = self.establish(bench.now, &first, second);
+        let second = self.knock(bench, &first).expect("M2");
+        let third = self.establish(bench.now, &first, &second);
         bench.feed(self.at, &third)
+    }
+
+    /// Sends a first message, and again with a token if it is asked to.
+    fn knock(&self, bench: &mut Bench, first: &AwaitM2) -> Option<Vec<u8>> {
+        // Strangers are answered one a turn of the loop.
+        bench.run(&mut [], STRANGERS_PAUSE);
+        let answers = bench.feed(self.at, first.message());
+        let (_, answer) = answers.into_iter().find(|(to, _)| *to == self.at)?;
+        if answer[0] != 6 {
+            return Some(answer);
+        }
+        let again = first.retried(&self.cred, &answer).expect("a good RETRY");
+        let answers = bench.feed(self.at, &again);
+        let later = bench.run(&mut [], SECOND).into_iter().map(|sent| (sent.to, sent.bytes));
+        answers.into_iter().chain(later).find(|(to, bytes)| *to == self.at && bytes[0] == 2).map(|(_, m2)| m2)
     }
 
     fn establish(&mut self, now: Instant, first: &AwaitM2, second: &[u8]) -> Vec<u8> {
@@ -273,7 +288,7 @@ fn ghost(n: u32) -> NodeId {
 fn answers_a_newcomer(bench: &mut Bench, n: u8) -> bool {
     let mut newcomer = Foe::new(n, Capabilities(0));
     let first = newcomer.hello();
-    bench.feed(newcomer.at, first.message()).iter().any(|(to, bytes)| *to == newcomer.at && bytes[0] == 2)
+    newcomer.knock(bench, &first).is_some()
 }
 
 fn controls(seen: &[Sent], of: usize, number: u8) -> impl Iterator<Item = &Sent> {
@@ -764,10 +779,9 @@ fn an_answer_in_another_s_name_to_a_challenge_proves_nothing() {
     bench.serve(&mut foes, sent, &mut Vec::new());
     // Its handshake comes from two places, so that neither is proved and all are challenged.
     let first = foes[1].hello();
-    let answers = bench.feed(foes[1].at, first.message());
+    let second = foes[1].knock(&mut bench, &first).expect("M2");
     bench.feed(public(201), first.message());
-    let (_, second) = answers.iter().find(|(to, bytes)| *to == foes[1].at && bytes[0] == 2).expect("M2");
-    let third = foes[1].establish(bench.now, &first, second);
+    let third = foes[1].establish(bench.now, &first, &second);
     let sent = bench.feed(foes[1].at, &third);
     let mut seen = Vec::new();
     bench.serve(&mut foes, sent, &mut seen);
@@ -976,4 +990,182 @@ fn two_who_have_two_addresses_each_stay_together_when_a_third_message_is_lost() 
     // Two handshakes cross, and the third message of the one that counts is lost: it has to come again.
     let lost: usize = (0..100).map(|seed| acquaint(seed, 0.1).1).sum();
     assert_eq!(lost, 0, "times in a minute that a peer was given up, at a loss of 10 %");
+}
+
+// ---- floods of first messages ----
+
+fn bytes_to(sent: &[(SocketAddr, Vec<u8>)], to: SocketAddr) -> usize {
+    sent.iter().filter(|(at, _)| *at == to).map(|(_, bytes)| bytes.len()).sum()
+}
+
+/// First messages that somebody recorded: good ones, of handshakes that this node knows nothing of.
+fn recorded(count: usize) -> Vec<Vec<u8>> {
+    let mut member = Foe::new(77, Capabilities(0));
+    (0..count).map(|_| member.hello().message().to_vec()).collect()
+}
+
+#[test]
+fn a_flood_of_recorded_first_messages_keeps_no_newcomer_out() {
+    // S2, S12: 20 000 a second, as if from the newcomer's own network and from everywhere else, for 5 s.
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(40, Capabilities(0))];
+    foes[0].join(&mut bench);
+    let tape = recorded(600);
+    let mut newcomer = Foe::new(60, Capabilities(0));
+    let mut chance = Random::new([3; 32]);
+    let (mut received, mut answered, mut handshakes) = (0, 0, BTreeSet::new());
+    let mut joined = None;
+
+    for step in 0..5 * 1000_u32 {
+        for _ in 0..20 {
+            let from = match chance.u32() % 4 {
+                0 => SocketAddr::from(([198, 18, 0, 60], 1 + chance.u32().to_be_bytes()[0] as u16)),
+                1 => public(chance.u32().to_be_bytes()[0]),
+                _ => SocketAddr::from((chance.u32().to_be_bytes(), 7000)),
+            };
+            let mut message = tape[chance.u32() as usize % tape.len()].clone();
+            if chance.u32() % 2 == 0 {
+                // One that nobody made: it has not even a stamp.
+                message[20] ^= 1;
+            }
+            received += message.len();
+            let sent = bench.feed(from, &message);
+            assert!(
+                sent.iter().all(|(to, _)| *to == from) && sent.len() <= 1,
+                "one answer, to where it came from"
+            );
+            answered += bytes_to(&sent, from);
+            handshakes.extend(sent.into_iter().filter(|(_, bytes)| bytes[0] == 2).map(|(_, bytes)| bytes));
+        }
+        bench.run(&mut [], STRANGERS_PAUSE);
+        // The newcomer tries at 0, 1 and 3 s.
+        if joined.is_none() && [0, 1000, 3000].contains(&step) {
+            let first = newcomer.hello();
+            if let Some(second) = newcomer.knock(&mut bench, &first) {
+                let third = newcomer.establish(bench.now, &first, &second);
+                bench.feed(newcomer.at, &third);
+                joined = bench.is_up(newcomer.id()).then_some(step);
+            }
+        }
+    }
+    assert!(joined.is_some(), "the newcomer was kept out; {:?}", bench.out.tally());
+    assert!(answered * 4 < received, "{answered} bytes for {received}");
+    // A recorded message costs a handshake once at most, and all of them a part of the time.
+    assert!(handshakes.len() <= tape.len(), "{}", handshakes.len());
+    // Who was there before still is, and can be reached.
+    assert!(bench.is_up(foes[0].id()));
+    let keepalive = foes[0].seal(bench.now, Kind::Keepalive, &[]);
+    bench.feed(foes[0].at, &keepalive);
+    assert!(rekey_inside(&mut foes[0], &mut bench), "no flood from outside starves a rekey");
+}
+
+#[test]
+fn a_token_is_worth_nothing_from_another_place_or_with_another_message() {
+    // S2: the work of a handshake is for those who are where they say.
+    let mut bench = Bench::new(member());
+    let (mut foe, other) = (Foe::new(40, Capabilities(0)), public(41));
+    // The time for strangers is used up.
+    while let Some(answer) = {
+        bench.now = bench.now + STRANGERS_PAUSE;
+        let first = foe.hello();
+        bench.feed(foe.at, first.message()).into_iter().next()
+    } {
+        if answer.1[0] == 6 {
+            break;
+        }
+    }
+    let (first, second) = (foe.hello(), foe.hello());
+    let retry = |bench: &mut Bench, hello: &AwaitM2| {
+        let sent = bench.feed(foe.at, hello.message());
+        assert_eq!(sent[0].1.len(), 38);
+        hello.retried(&foe.cred, &sent[0].1).expect("a good RETRY")
+    };
+    let (mut again, others) = (retry(&mut bench, &first), retry(&mut bench, &second));
+    let retries = |sent: Vec<(SocketAddr, Vec<u8>)>| sent.iter().all(|(_, bytes)| bytes[0] != 2);
+    bench.now = bench.now + STRANGERS_PAUSE;
+    assert!(bench.feed(other, &again).is_empty(), "from another place");
+    assert!(bench.feed(SocketAddr::from((foe.at.ip(), 9)), &again).is_empty(), "from another port");
+    let right = again;
+    again[144..].copy_from_slice(&others[144..]);
+    assert!(bench.feed(foe.at, &again).is_empty(), "of another message");
+    assert!(retries(bench.feed(foe.at, first.message())));
+    let sent = bench.feed(foe.at, &right);
+    assert_eq!(sent.iter().map(|(to, bytes)| (*to, bytes[0])).collect::<Vec<_>>(), [(foe.at, 2)]);
+}
+
+#[test]
+fn a_retry_that_nobody_made_changes_nothing_and_a_good_one_is_followed_twice() {
+    // S2, S5a
+    let spec = member().knows(public(50));
+    let mut bench = Bench::new(spec);
+    bench.node.handle_addresses(bench.now, HostId(0), &[public(50)], &mut bench.out);
+    let mut sent = bench.drain();
+    sent.extend(bench.run(&mut [], SECOND / 2).into_iter().map(|sent| (sent.to, sent.bytes)));
+    let (_, first) = sent.pop().expect("M1");
+    let foe = Foe::new(50, Capabilities(0));
+    let good = foe.cred.retry(first[..].try_into().expect("M1"), [7; 16]).expect("a good M1");
+    for bit in 0..8 * good.len() {
+        let mut forged = good;
+        forged[bit / 8] ^= 1 << (bit % 8);
+        assert!(bench.feed(foe.at, &forged).is_empty(), "bit {bit}");
+    }
+    assert!(bench.feed(public(51), &good).is_empty(), "from a place that was not asked");
+    for _ in 0..2 {
+        let sent = bench.feed(foe.at, &good);
+        assert_eq!(sent.len(), 1);
+        assert_eq!((sent[0].0, &sent[0].1[..144], &sent[0].1[144..]), (foe.at, &first[..144], &[7; 16][..]));
+    }
+    assert!(bench.feed(foe.at, &good).is_empty(), "no third time");
+}
+
+#[test]
+fn nothing_that_a_stranger_sends_is_answered_by_more_bytes() {
+    // S1, S2: every type, every length, with indexes that are known and not; what was recorded, as it is and altered, from
+    // where it came and from elsewhere.
+    let mut bench = Bench::new(member().relay());
+    let mut foe = Foe::new(50, Capabilities(0));
+    let mut wire: Vec<Vec<u8>> = Vec::new();
+    let first = foe.hello();
+    wire.push(first.message().to_vec());
+    let second = foe.knock(&mut bench, &first).expect("M2");
+    let third = foe.establish(bench.now, &first, &second);
+    wire.extend([second.clone(), third.clone()]);
+    wire.extend(bench.feed(foe.at, &third).into_iter().map(|(_, bytes)| bytes));
+    for kind in [Kind::Keepalive, Kind::Challenge, Kind::Frame, Kind::Control] {
+        let bytes = foe.seal(bench.now, kind, &[1; 8]);
+        bench.feed(foe.at, &bytes);
+        wire.push(bytes);
+    }
+    wire.extend(recorded(3));
+    let mut relayed = wire[1].clone();
+    relayed[0] = 5;
+    wire.push(relayed);
+    wire.push(foe.cred.retry(first.message(), [7; 16]).expect("a good M1").to_vec());
+    let mut chance = Random::new([5; 32]);
+    for round in 0..60_000_u32 {
+        let mut bytes = if round % 5 == 0 {
+            let length = 1 + chance.u32() as usize % 1500;
+            (0..length).map(|_| chance.u32().to_be_bytes()[0]).collect()
+        } else {
+            wire[chance.u32() as usize % wire.len()].clone()
+        };
+        if round % 3 != 0 {
+            bytes[0] = chance.u32().to_be_bytes()[0] % 9;
+            bytes.get_mut(1).map(|flags| *flags = 0);
+        }
+        if round % 4 == 1 {
+            let at = chance.u32() as usize % bytes.len();
+            bytes[at] ^= 1 << (chance.u32() % 8);
+        }
+        let from = public(100 + chance.u32().to_be_bytes()[0] % 100);
+        let sent = bench.feed(from, &bytes);
+        let (back, all) = (bytes_to(&sent, from), bytes_to(&sent, foe.at));
+        assert!(back <= bytes.len(), "{back} for {} of type {}", bytes.len(), bytes[0]);
+        assert!(sent.len() <= 1, "round {round}: {sent:?}");
+        // A third message that is repeated is answered to the peer, which has proved its address.
+        assert!(all <= 37, "{all} to the peer");
+        if round % 100 == 0 {
+            bench.run(&mut [], SECOND / 10);
+        }
+    }
 }

@@ -25,7 +25,9 @@ use peervpn::wire::control::{
 };
 use peervpn::wire::cursor::Writer;
 use peervpn::wire::envelope::{Header, Kind, SEALED_HEADER, Type};
-use peervpn::wire::hello::{Answer, Capabilities, Confirmation, HELLO1, HELLO2, HELLO3, Offer, Suites};
+use peervpn::wire::hello::{
+    Answer, Capabilities, Confirmation, HELLO1, HELLO2, HELLO3, Offer, RETRY, Suites,
+};
 
 const START: Instant = Instant::ZERO;
 
@@ -107,6 +109,9 @@ fn keys_follow_from_name_and_psk() {
         assert_eq!(key, page.array(&format!("{form}.network_key")));
         let keys = NetworkKeys::derive(&key, &network);
         assert_eq!(keys.handshake, page.array(&format!("{form}.handshake_psk")));
+        if form == "psk" {
+            assert_eq!([keys.stamp, keys.retry], [page.array("psk.stamp_key"), page.array("psk.retry_key")]);
+        }
     }
 }
 
@@ -158,6 +163,21 @@ fn a_whole_handshake() {
     {
         assert_keys(&page.direction(role), ours, theirs);
     }
+}
+
+#[test]
+fn a_first_message_comes_again_with_the_token_of_a_retry() {
+    let page = Vectors::read();
+    let (initiator, mut random, index) = member(&page, "initiator", Capabilities::default());
+    let (responder, ..) = member(&page, "responder", Capabilities::RELAY);
+    let await_m2 = AwaitM2::new(&initiator, &mut random, index);
+    assert!(responder.is_stamped(await_m2.message()));
+    let token = page.array("retry.token");
+    let retry = responder.retry(await_m2.message(), token).unwrap();
+    assert_eq!(retry[..], page.bytes("retry"));
+    let again = await_m2.retried(&initiator, &retry).unwrap();
+    assert_eq!(again[..144], page.bytes("m1")[..144]);
+    assert_eq!(again[144..], token);
 }
 
 fn assert_keys(wanted: &DirectionKeys, sealer: &Established, opener: &Established) {
@@ -340,6 +360,7 @@ fn datagrams_have_the_types_and_lengths_of_the_page() {
         ("m1", Type::Hello1, HELLO1),
         ("m2", Type::Hello2, HELLO2),
         ("m3", Type::Hello3, HELLO3),
+        ("retry", Type::Retry, RETRY),
         ("frame", Type::Sealed, 29 + 42),
         ("relayed", Type::Relayed, 24 + 29 + 42),
     ] {
@@ -473,7 +494,7 @@ fn the_times_are_those_of_the_program() {
         SESSION_UNTIL SESSION_RENEWAL INDEX_REST FIRST_PAUSE BACKOFF_MAX BACKOFF_HOST RESOLVE_AFTER FORGET_AFTER
         PLACE_EVERY BACKOFF_LIVE ANSWER_LIFE CONFIRM_LIFE CONFIRM_EVERY KEEPALIVE QUIET PROBE_AFTER PROBE_EVERY DEAD_AFTER LOST_FOR UPGRADE_MAX
         RELAY_HEADSTART FRAGMENT_LIFE MTU_RAISE MTU_CONFIRM MTU_STALL NEWS_DELAY NEWS_EVERY NEWS_AGAIN BEACON_EVERY BEACON_JITTER MEET_EVERY CIRCUIT_AGAIN CIRCUIT_IDLE
-        LOOP_EVERY LOOP_FIRST LOOP_FRESH LOOP_HOLD PUNCH_EVERY MEETINGS_EVERY ROW_EVERY);
+        STRANGERS_PAUSE STRANGERS_PATIENCE HANDSHAKE_COST NETWORK_EVERY TOKEN_LIFE REKEY_EVERY LOOP_EVERY LOOP_FIRST LOOP_FRESH LOOP_HOLD PUNCH_EVERY MEETINGS_EVERY ROW_EVERY);
     let wanted: BTreeMap<_, _> = times.map(|(name, time)| (name.to_owned(), in_words(time))).into();
     assert_eq!(rows("## 12. Times"), wanted);
 
@@ -497,14 +518,15 @@ fn the_times_are_those_of_the_program() {
 #[test]
 fn the_limits_are_those_of_the_program() {
     let sizes = values!(FRAME_MAX PATH_FLOOR FRAGMENTS FRAGMENTS_PER_PEER CONTROL_MAX DATAGRAM_MAX PEERS ENDPOINTS_PER_PEER ANSWERS CIRCUITS_PER_PEER CIRCUITS
-        HELLOS_REMEMBERED INDEXES_OURS INDEXES_RESTING PSK_MIN NEWS_ENTRIES)
+        HELLOS_REMEMBERED INDEXES_OURS INDEXES_RESTING PSK_MIN NEWS_ENTRIES ANSWERS_EASY STRANGERS_WAITING)
     .map(|(name, value)| (name.to_owned(), value.to_string()));
-    let rates =
-        values!(HINTS_PER_SECOND HINTS_BURST PLACE_BURST NEWS_BURST CIRCUIT_PACKETS LOOP_ASKS MEETINGS_BURST)
-            .map(|(name, value)| (name.to_owned(), value.to_string()));
+    let rates = values!(HINTS_PER_SECOND HINTS_BURST PLACE_BURST STRANGERS_PART STRANGERS_BURST NETWORK_BURST WIDE RETRY_SHARES REKEY_BURST NEWS_BURST CIRCUIT_PACKETS LOOP_ASKS MEETINGS_BURST)
+        .map(|(name, value)| (name.to_owned(), value.to_string()));
     let windows = values!(REPLAY_WINDOW HOP_WINDOW).map(|(name, value)| (name.to_owned(), value.to_string()));
     let mut wanted: BTreeMap<String, String> = sizes.into_iter().chain(rates).chain(windows).collect();
     wanted.insert("MTU_TRIES".into(), limits::MTU_TRIES.to_string());
+    let small = values!(RETRIES RETRIES_SENT FAILURES);
+    wanted.extend(small.map(|(name, value)| (name.to_owned(), value.to_string())));
     wanted.insert("CIRCUIT_TRIES".into(), limits::CIRCUIT_TRIES.to_string());
     wanted.insert("COMPARISONS".into(), limits::COMPARISONS.to_string());
     wanted.insert("PORTS_GUESSED".into(), limits::PORTS_GUESSED.to_string());

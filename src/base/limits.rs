@@ -130,6 +130,41 @@ const _: () = assert!(REKEY_YIELD.as_secs() < IDLE_GRACE.as_secs() / 2);
 
 // ---- handshakes ----
 
+/// One part in so many of the processor's time goes into handshakes that strangers began.
+pub const STRANGERS_PART: u32 = 10;
+/// What one handshake costs its responder, unless it was measured to be more. With less, answers that are not completed
+/// would push each other out of their places within the round trip that completing them takes.
+pub const HANDSHAKE_COST: Duration = Duration::from_millis(1);
+/// Handshakes of strangers that may be answered in a row.
+pub const STRANGERS_BURST: u32 = 16;
+/// Between two of them so much time passes: the event loop goes round in between, and data goes first.
+pub const STRANGERS_PAUSE: Duration = Duration::from_millis(1);
+/// First messages that wait for their turn.
+pub const STRANGERS_WAITING: usize = 16;
+/// They wait no longer than this: their sender has begun anew by then.
+pub const STRANGERS_PATIENCE: Duration = Duration::from_secs(2);
+/// With so many answers not yet completed, a first message must bring a token.
+pub const ANSWERS_EASY: usize = ANSWERS / 4;
+/// Answers that one network (IPv4 /24, IPv6 /64) may be sent at once.
+pub const NETWORK_BURST: u32 = 64;
+/// One more in this time.
+pub const NETWORK_EVERY: Duration = Duration::from_millis(50);
+/// RETRYs, which are small, have so many shares.
+pub const RETRY_SHARES: u32 = 16;
+/// The network around one has so many shares: an IPv6 /48, and the IPv4 /24 of addresses that are proved.
+pub const WIDE: u32 = 4;
+/// One first message is asked to come again at most so often.
+pub const RETRIES_SENT: u8 = 4;
+/// Second or third messages of one handshake that may fail; each may have cost work on the curve.
+pub const FAILURES: u8 = 200;
+/// A token is good for this long, and for as long again.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(120);
+/// Retries that one try follows.
+pub const RETRIES: u8 = 2;
+/// Handshakes that a peer may begin inside its session at once.
+pub const REKEY_BURST: u32 = 4;
+/// One more in this time.
+pub const REKEY_EVERY: Duration = Duration::from_secs(2);
 /// A pre-shared key with fewer characters is refused.
 pub const PSK_MIN: usize = 12;
 /// The pause after the first try; doubled after each, so that tries fall at 0, 1, 3, 7 s and so on.

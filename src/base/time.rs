@@ -149,6 +149,12 @@ impl Bucket {
         self.tokens > 0
     }
 
+    /// How many tokens there are.
+    pub fn left(&mut self, now: Instant) -> u32 {
+        self.refill(now);
+        self.tokens
+    }
+
     /// Takes a token, if there is one.
     pub fn take(&mut self, now: Instant) -> bool {
         let taken = self.has(now);

@@ -6,12 +6,16 @@
 //! of all lengths keep all lanes at work. The keys may differ; nothing passes from one lane to another.
 
 use sha2::block_api::compress256;
+use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::crypto::lanes::{self, Block, Engine, LANES, State};
 
 /// A MAC, in full length.
 pub type Mac = [u8; 32];
+
+/// Length of a short MAC, in bytes.
+pub const TAG: usize = 16;
 
 /// The most messages that [`macs`] takes at once.
 pub const LOT: usize = 64;
@@ -46,6 +50,18 @@ impl Hmac {
     pub fn mac(&self, message: &[u8]) -> Mac {
         let inner = digest(self.inner, message);
         digest(self.outer, &inner)
+    }
+
+    /// The MAC's first bytes.
+    pub fn tag(&self, message: &[u8]) -> [u8; TAG] {
+        let mut tag = [0; TAG];
+        tag.copy_from_slice(&self.mac(message)[..TAG]);
+        tag
+    }
+
+    /// Whether `tag` is the MAC's first bytes; in constant time (S22).
+    pub fn is_tag(&self, message: &[u8], tag: &[u8; TAG]) -> bool {
+        self.tag(message).ct_eq(tag).into()
     }
 }
 

@@ -246,6 +246,10 @@ pub struct NetworkKeys {
     pub handshake: [u8; 32],
     /// What beacons on local networks are hidden and proved with.
     pub beacon: [u8; 32],
+    /// For the stamp on first messages, by which a stranger's is told at once.
+    pub stamp: [u8; 32],
+    /// For the tag of a RETRY.
+    pub retry: [u8; 32],
 }
 
 impl NetworkKeys {
@@ -256,6 +260,8 @@ impl NetworkKeys {
         NetworkKeys {
             handshake: expand(&secret, &[b"peervpn handshake psk\0", name]),
             beacon: expand(&secret, &[b"peervpn lan beacon\0", name]),
+            stamp: expand(&secret, &[b"peervpn handshake stamp\0", name]),
+            retry: expand(&secret, &[b"peervpn retry\0", name]),
         }
     }
 }

@@ -148,7 +148,7 @@ impl<C: HandshakeCipher> SentSecond<C> {
         let mut symmetric = self.symmetric.clone();
         let remote = symmetric.open_key(sealed_key)?;
         symmetric.mix_key(&*self.ephemeral.diffie_hellman(&remote)?);
-        symmetric.open(payload, tag)?;
+        symmetric.open(payload, tag).map_err(|_| Discard::BadKey)?;
         Ok(symmetric.split(remote))
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Answer {
     pub(super) sent_to: Option<Origin>,
     /// When the first message came.
     pub(super) arrived: Instant,
+    /// Third messages that took work on the curve and failed.
+    pub(super) failures: u8,
 }
 
 impl Answer {
@@ -59,18 +61,32 @@ impl Answers {
         }
     }
 
+    /// How many from outside there are.
+    pub(super) fn outside(&self) -> usize {
+        self.outside.len()
+    }
+
     /// Whether there is a place for a handshake from `origin`.
     pub(super) fn has_room(&self, origin: Origin) -> bool {
         match origin {
-            Origin::Outside(_) => self.outside.len() < ANSWERS,
+            Origin::Outside(_) => true,
             Origin::Inside(key) => self.inside.len() < TRIES * PEERS || self.oldest_of(key).is_some(),
         }
     }
 
-    /// Takes in an answer; inside a session the peer's newest replaces its oldest, whose index is returned.
+    /// Takes in an answer. The newest replaces the oldest when there are too many, of all from outside or of that peer
+    /// inside its session; the index of the one replaced is returned. An honest one is completed within its round trip,
+    /// and admission lets no more in than leave it that time.
     pub(super) fn add(&mut self, origin: Origin, answer: Answer) -> Option<SessionIndex> {
         match origin {
-            Origin::Outside(_) => self.outside.push(answer),
+            Origin::Outside(_) => {
+                let oldest = (0..self.outside.len()).min_by_key(|place| self.outside[*place].arrived);
+                if let Some(place) = oldest.filter(|_| self.outside.len() >= ANSWERS) {
+                    let old = core::mem::replace(&mut self.outside[place], answer);
+                    return Some(old.state.index());
+                }
+                self.outside.push(answer);
+            }
             Origin::Inside(key) => match self.oldest_of(key) {
                 Some(place) => {
                     let old = core::mem::replace(&mut self.inside[place].1, answer);
@@ -98,9 +114,9 @@ impl Answers {
     }
 
     /// The answer of that index.
-    pub(super) fn find(&self, index: SessionIndex) -> Option<&Answer> {
-        let inside = self.inside.iter().map(|(_, answer)| answer);
-        self.outside.iter().chain(inside).find(|answer| answer.state.index() == index)
+    pub(super) fn find(&mut self, index: SessionIndex) -> Option<&mut Answer> {
+        let inside = self.inside.iter_mut().map(|(_, answer)| answer);
+        self.outside.iter_mut().chain(inside).find(|answer| answer.state.index() == index)
     }
 
     /// Takes the answer of that index out: its handshake is complete.

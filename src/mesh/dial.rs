@@ -12,6 +12,10 @@ pub struct Try {
     pub state: AwaitM2,
     /// When its first message went out.
     pub began: Instant,
+    /// How often it was sent again with a token.
+    pub retries: u8,
+    /// Second messages that took work on the curve and failed.
+    pub failures: u8,
     places: Sent,
 }
 
@@ -24,6 +28,15 @@ enum Sent {
 }
 
 impl Try {
+    /// Notes that its first message went to `place`.
+    pub fn goes_to(&mut self, place: Path) {
+        self.places = match self.places {
+            Sent::Nowhere => Sent::To(place),
+            Sent::To(before) if before == place => Sent::To(place),
+            _ => Sent::Several,
+        };
+    }
+
     /// Whether its first message went to `place` and nowhere else: whoever answers from there is there.
     pub fn went_only_to(&self, place: Path) -> bool {
         self.places == Sent::To(place)
@@ -118,7 +131,8 @@ impl Dial {
     /// Takes in a new try; the index of the one that falls out is returned.
     pub fn add(&mut self, now: Instant, state: AwaitM2) -> Option<SessionIndex> {
         let fallen = self.before.take();
-        self.before = self.latest.replace(Try { state, began: now, places: Sent::Nowhere });
+        self.before =
+            self.latest.replace(Try { state, began: now, retries: 0, failures: 0, places: Sent::Nowhere });
         fallen.map(|old| old.state.index())
     }
 
@@ -130,18 +144,14 @@ impl Dial {
     /// Notes that the latest try's first message went to `place`.
     pub fn sent(&mut self, place: Path) {
         if let Some(latest) = self.latest.as_mut() {
-            latest.places = match latest.places {
-                Sent::Nowhere => Sent::To(place),
-                Sent::To(before) if before == place => Sent::To(place),
-                _ => Sent::Several,
-            };
+            latest.goes_to(place);
         }
     }
 
-    /// Gives up the try of that index, which has become a session.
-    pub fn give_up(&mut self, index: SessionIndex) {
-        self.latest.take_if(|t| t.state.index() == index);
-        self.before.take_if(|t| t.state.index() == index);
+    /// Gives up the try of that index, which has become a session; true if there is one.
+    pub fn give_up(&mut self, index: SessionIndex) -> bool {
+        let given_up = |t: &mut Option<Try>| t.take_if(|t| t.state.index() == index).is_some();
+        given_up(&mut self.latest) || given_up(&mut self.before)
     }
 
     /// Whether that ephemeral key is one of its tries'.
@@ -151,8 +161,8 @@ impl Dial {
     }
 
     /// The try of that index.
-    pub fn find(&self, index: SessionIndex) -> Option<&Try> {
-        [&self.latest, &self.before].into_iter().flatten().find(|t| t.state.index() == index)
+    pub fn find(&mut self, index: SessionIndex) -> Option<&mut Try> {
+        [&mut self.latest, &mut self.before].into_iter().flatten().find(|t| t.state.index() == index)
     }
 
     /// Comes to rest; the indexes of its tries are handed to `freed`.

@@ -8,15 +8,17 @@ use std::net::SocketAddr;
 use crate::base::discard::Discard;
 use crate::base::event::Event;
 use crate::base::ids::{HostId, PeerKey};
-use crate::base::limits::{BACKOFF_LIVE, ENDPOINTS_PER_PEER, RELAY_HEADSTART};
+use crate::base::limits::{BACKOFF_LIVE, ENDPOINTS_PER_PEER, RELAY_HEADSTART, RETRIES};
 use crate::base::outbox::Outbox;
 use crate::base::time::Instant;
 use crate::mesh::Mesh;
+use crate::mesh::answers::Origin;
 use crate::mesh::indexes::{Owner, Target};
 use crate::mesh::peers::Member;
 use crate::peer::handshake::AwaitM2;
 use crate::peer::path::Path;
 use crate::wire::control::Control;
+use crate::wire::hello::Retry;
 
 impl Mesh {
     /// Tries an initial peer, when that is due.
@@ -130,6 +132,38 @@ impl Mesh {
             self.seek_relay(now, key, out);
         }
         self.ask_to_meet(now, key, out);
+        Ok(())
+    }
+
+    /// The other side has no time and asks for the first message once more, with a token. It gets the same bytes, and only
+    /// where it asked from (S5a).
+    pub(super) fn handle_retry(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        message: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), Discard> {
+        let index = Retry::read(message)?.receiver;
+        let Owner::Dial(target) = self.indexes.owner(index)? else { return Err(Discard::UnknownIndex) };
+        let Origin::Outside(path @ Path::Direct(from)) = origin else { return Err(Discard::Unexpected) };
+        if !self.was_asked(target, origin) {
+            return Err(Discard::Unexpected);
+        }
+        // S2: in the name of an address that others told of, a member may write.
+        let hint = match target {
+            Target::Host(_) => false,
+            Target::Peer(key) => !self.peers.get(key).is_some_and(|m| m.peer.endpoints().proved.has(from)),
+        };
+        let dial = Self::dial(&mut self.hosts, &mut self.peers, target);
+        let tried = dial.and_then(|dial| dial.find(index)).ok_or(Discard::UnknownIndex)?;
+        let again = tried.state.retried(&self.credentials, message)?;
+        if tried.retries >= RETRIES || hint && !self.hints.take(now, from.ip()) {
+            return Err(Discard::Throttled);
+        }
+        tried.retries += 1;
+        tried.goes_to(path);
+        self.send_bytes(now, path, &again, out);
         Ok(())
     }
 

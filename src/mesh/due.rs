@@ -37,6 +37,9 @@ impl Mesh {
         }
         self.expire_answers(now);
         self.expire_neighbours(now, None, out);
+        if let Err(why) = self.answer_next(now, out) {
+            out.count(why);
+        }
         if self.sweep_at <= now {
             self.sweep(now);
         }
@@ -109,7 +112,8 @@ impl Mesh {
         });
         let beacons = self.discovery.as_ref().map(Discovery::next_timeout);
         let loops = self.loops.as_ref().and_then(Loops::next_timeout);
-        let own = [self.answers.next_timeout(), Some(self.sweep_at), beacons, loops];
+        let strangers = self.admission.next_timeout();
+        let own = [self.answers.next_timeout(), strangers, Some(self.sweep_at), beacons, loops];
         hosts.chain(members).chain(own).fold(None, earliest)
     }
 }

@@ -1,18 +1,21 @@
-//! The three handshake messages as they come, and what a complete handshake brings about. Those that this node begins are in
-//! `dialing.rs`; those that it has answered wait in `answers.rs`. A node is let in only when its tags have proved that it
-//! has the network's key and its own.
+//! The second and third handshake messages as they come, and what a complete handshake brings about. Those that this node
+//! begins are in `dialing.rs`; the first messages of others are in `answering.rs`. A node is let in only when its tags have
+//! proved that it has the network's key and its own.
 
 use crate::base::discard::Discard;
 use crate::base::event::Event;
 use crate::base::ids::{HostId, PeerKey, SessionIndex};
-use crate::base::limits::{ANSWER_LIFE, INDEXES_OURS, REKEY_JITTER};
+use crate::base::limits::{FAILURES, REKEY_JITTER};
 use crate::base::outbox::Outbox;
 use crate::base::time::Instant;
 use crate::mesh::Mesh;
 use crate::mesh::answers::{Answer, Origin};
+use crate::mesh::dial::Dial;
+use crate::mesh::hosts::Hosts;
 use crate::mesh::indexes::{Owner, Target};
+use crate::mesh::peers::Peers;
 use crate::peer::Hello3ToRepeat;
-use crate::peer::handshake::{AwaitM3, Established, hello1_ephemeral};
+use crate::peer::handshake::Established;
 use crate::peer::path::Path;
 use crate::peer::session::{Role, Session};
 use crate::peer::sessions::Link;
@@ -49,6 +52,7 @@ impl Mesh {
             Type::Hello1 => self.handle_hello1(now, origin, message, out),
             Type::Hello2 => self.handle_hello2(now, origin, message, out),
             Type::Hello3 => self.handle_hello3(now, origin, message, out),
+            Type::Retry => self.handle_retry(now, origin, message, out),
             Type::Sealed | Type::Relayed => Err(Discard::Malformed),
         };
         if let (
@@ -59,49 +63,6 @@ impl Mesh {
             out.tell(Event::HandshakeRefused { from, why });
         }
         handled
-    }
-
-    fn handle_hello1(
-        &mut self,
-        now: Instant,
-        origin: Origin,
-        message: &[u8],
-        out: &mut Outbox,
-    ) -> Result<(), Discard> {
-        let ephemeral = *hello1_ephemeral(message)?;
-        self.expire_answers(now);
-        if let Some(answer) = self.answers.to(&ephemeral) {
-            answer.sends_to(origin);
-            let stored = *answer.state.message();
-            self.reply(now, origin, &stored, out);
-            return Ok(());
-        }
-        if self.answers.seen.get(&ephemeral).is_some() {
-            return Err(Discard::Replayed);
-        }
-        if self.is_ours(&ephemeral, out) {
-            return Err(Discard::Ourselves);
-        }
-        if !self.answers.has_room(origin) {
-            return Err(Discard::NoRoom);
-        }
-        let seen = match origin {
-            Origin::Outside(Path::Direct(from)) => Some(from),
-            _ => None,
-        };
-        let leave = if matches!(origin, Origin::Outside(_)) { INDEXES_OURS } else { 0 };
-        let index = self.indexes.fresh(now, &mut self.random, Owner::Answer, leave)?;
-        let made = AwaitM3::new(&self.credentials, &mut self.random, index, message, seen);
-        let state = made.inspect_err(|_| self.indexes.withdraw(index))?;
-        self.answers.seen.insert(ephemeral, ());
-        let stored = *state.message();
-        let answer = Answer { state, ephemeral, sent_to: Some(origin), arrived: now };
-        if let Some(replaced) = self.answers.add(origin, answer) {
-            self.indexes.withdraw(replaced);
-        }
-        self.wake(now + ANSWER_LIFE);
-        self.reply(now, origin, &stored, out);
-        Ok(())
     }
 
     fn handle_hello2(
@@ -116,11 +77,12 @@ impl Mesh {
         if !self.was_asked(target, origin) {
             return Err(Discard::Unexpected);
         }
-        let dial = match target {
-            Target::Host(host) => self.hosts.get_mut(host).map(|entry| &entry.dial),
-            Target::Peer(key) => self.peers.get_mut(key).map(|member| &member.dial),
-        };
+        let dial = Self::dial(&mut self.hosts, &mut self.peers, target);
         let tried = dial.and_then(|dial| dial.find(index)).ok_or(Discard::UnknownIndex)?;
+        // Each takes work on the curve before it shows what it is worth.
+        if tried.failures >= FAILURES {
+            return Err(Discard::Throttled);
+        }
         let began = tried.began;
         // Of several places that the first message went to, any can answer in the name of another; but those of an initial
         // peer are ours to trust, and a relay is a peer and has proved where it is.
@@ -128,7 +90,8 @@ impl Mesh {
             (Target::Peer(_), Origin::Outside(place @ Path::Direct(_))) => tried.went_only_to(place),
             _ => true,
         };
-        let (established, message3) = tried.state.handle(&self.credentials, message)?;
+        let handled = tried.state.handle(&self.credentials, message);
+        let (established, message3) = handled.inspect_err(|_| tried.failures += 1)?;
         let by = match origin {
             Origin::Outside(path) => Some(path),
             Origin::Inside(_) => None,
@@ -159,7 +122,12 @@ impl Mesh {
         }
         self.expire_answers(now);
         let answer = self.answers.find(index).ok_or(Discard::UnknownIndex)?;
-        let established = answer.state.handle(&self.credentials, message)?;
+        if answer.failures >= FAILURES {
+            return Err(Discard::Throttled);
+        }
+        let handled = answer.state.handle(&self.credentials, message);
+        // A forged one is told by hashes alone, and does not count: a stranger can send any number of them.
+        let established = handled.inspect_err(|why| answer.failures += u8::from(*why != Discard::Forged))?;
         let Answer { sent_to, arrived, .. } = self.answers.take(index).ok_or(Discard::UnknownIndex)?;
         // A relay is a peer and has proved where it is.
         let proved = sent_to == Some(origin) || matches!(origin, Origin::Outside(Path::Via { .. }));
@@ -170,8 +138,20 @@ impl Mesh {
         Ok(())
     }
 
-    /// Whether our first message went where this second one came from.
-    fn was_asked(&self, target: Target, origin: Origin) -> bool {
+    /// Our handshakes with a target.
+    pub(super) fn dial<'a>(
+        hosts: &'a mut Hosts,
+        peers: &'a mut Peers,
+        target: Target,
+    ) -> Option<&'a mut Dial> {
+        match target {
+            Target::Host(host) => hosts.get_mut(host).map(|entry| &mut entry.dial),
+            Target::Peer(key) => peers.get_mut(key).map(|member| &mut member.dial),
+        }
+    }
+
+    /// Whether our first message went where this answer came from.
+    pub(super) fn was_asked(&self, target: Target, origin: Origin) -> bool {
         match (target, origin) {
             (Target::Host(host), Origin::Outside(Path::Direct(from))) => {
                 self.hosts.iter().any(|(id, entry)| id == host && entry.has(from))
@@ -185,16 +165,6 @@ impl Mesh {
             (Target::Peer(key), Origin::Inside(from)) => key == from,
             (Target::Host(_), _) => false,
         }
-    }
-
-    /// Whether a first message is one of our own that came back: an initial peer is this very node, or somebody on the way
-    /// plays with us. Neither keeps us from trying on.
-    fn is_ours(&self, ephemeral: &[u8; 32], out: &mut Outbox) -> bool {
-        if let Some((host, _)) = self.hosts.iter().find(|(_, entry)| entry.dial.is_own(ephemeral)) {
-            out.tell(Event::HostIsUs(host));
-            return true;
-        }
-        self.peers.iter().any(|(_, member)| member.dial.is_own(ephemeral))
     }
 
     // ---- the outcome ----
@@ -253,9 +223,7 @@ impl Mesh {
         for (_, member) in self.peers.iter_mut() {
             member.dial.give_up(index);
         }
-        let (host, entry) = self.hosts.iter_mut().find(|(_, entry)| entry.dial.find(index).is_some())?;
-        entry.dial.give_up(index);
-        Some(host)
+        self.hosts.iter_mut().find_map(|(host, entry)| entry.dial.give_up(index).then_some(host))
     }
 
     /// No more tries towards a node that has a session now, and was found at `host`.
@@ -271,15 +239,9 @@ impl Mesh {
         }
     }
 
-    /// Forgets what was answered and not completed.
-    pub(super) fn expire_answers(&mut self, now: Instant) {
-        let indexes = &mut self.indexes;
-        self.answers.expire(now, &mut |index| indexes.withdraw(index));
-    }
-
     // ---- sending ----
 
-    fn reply(&mut self, now: Instant, origin: Origin, message: &[u8], out: &mut Outbox) {
+    pub(super) fn reply(&mut self, now: Instant, origin: Origin, message: &[u8], out: &mut Outbox) {
         match origin {
             Origin::Outside(path) => self.send_bytes(now, path, message, out),
             Origin::Inside(key) => {

@@ -5,6 +5,8 @@
 //! relays. The files beside this one hold one concern each; what they share is here.
 #![forbid(unsafe_code)]
 
+pub mod admission;
+mod answering;
 pub mod answers;
 pub mod circuits;
 pub mod dial;
@@ -36,10 +38,11 @@ use crate::base::limits::{CONTROL_MAX, FIRST_PAUSE, NEWS_DELAY, PEERS, PROBE_AFT
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::base::settings::Settings;
-use crate::base::time::{Instant, earliest};
+use crate::base::time::{Duration, Instant, earliest};
 use crate::crypto::identity::{Identity, NetworkKeys, short_id};
 use crate::crypto::macs::{Ahead, Due, Foreseen};
 use crate::crypto::random::Random;
+use crate::mesh::admission::Admission;
 use crate::mesh::answers::{Answers, Origin};
 use crate::mesh::circuits::Circuits;
 use crate::mesh::discovery::Discovery;
@@ -89,6 +92,7 @@ pub struct Mesh {
     hosts: Hosts,
     indexes: Indexes,
     answers: Answers,
+    admission: Admission,
     circuits: Circuits,
     reassembly: Reassembly,
     relayed: Relayed,
@@ -137,6 +141,7 @@ impl Mesh {
             hosts: Hosts::new(settings.initpeers.len(), now),
             indexes: Indexes::new(random.u64()),
             answers: Answers::new(random.u64()),
+            admission: Admission::new(now, random.u64()),
             circuits: Circuits::new(random.u64()),
             reassembly: Reassembly::new(),
             relayed: Relayed::default(),
@@ -153,6 +158,11 @@ impl Mesh {
             due: Some(now),
             random,
         }
+    }
+
+    /// Scales what is done for strangers to what one handshake costs its responder on this machine.
+    pub fn set_handshake_cost(&mut self, now: Instant, cost: Duration) {
+        self.admission.set_cost(now, cost);
     }
 
     /// This node's identity.
@@ -343,7 +353,7 @@ impl Mesh {
         match Type::of(packet.bytes())? {
             Type::Sealed => self.open_sealed(now, path, packet, out),
             Type::Relayed => Err(Discard::Malformed),
-            Type::Hello1 | Type::Hello2 | Type::Hello3 => {
+            Type::Hello1 | Type::Hello2 | Type::Hello3 | Type::Retry => {
                 self.handle_hello(now, Origin::Outside(path), packet.bytes(), out)?;
                 Ok(Opened::Spent)
             }

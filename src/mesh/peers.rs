@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
 use crate::base::ids::{CircuitId, NodeId, PeerKey, ShortId};
-use crate::base::limits::{BACKOFF_MAX, CIRCUIT_AGAIN, CIRCUIT_TRIES, PEERS};
+use crate::base::limits::{BACKOFF_MAX, CIRCUIT_AGAIN, CIRCUIT_TRIES, PEERS, REKEY_BURST, REKEY_EVERY};
 use crate::base::time::{Bucket, Instant};
 use crate::mesh::dial::Dial;
 use crate::mesh::news::News;
@@ -40,6 +40,8 @@ pub struct Member {
     pub indirect_since: Instant,
     /// Whether others told of addresses that there is no socket for: IPv4, IPv6.
     pub unreachable: [bool; 2],
+    /// Handshakes that it may begin inside its session.
+    pub handshakes: Bucket,
     /// How often relays may be asked for a way to it.
     pub relay_asks: Bucket,
     /// When it was last said to be there, or was connected.
@@ -128,6 +130,7 @@ impl Peers {
             news: News::new(now),
             circuit: None,
             relay_tried: 0,
+            handshakes: Bucket::new(REKEY_BURST, REKEY_EVERY, now),
             relay_asks: Bucket::new(u32::from(CIRCUIT_TRIES), CIRCUIT_AGAIN, now),
             seen_us: None,
             told_seen: None,

@@ -22,12 +22,14 @@ use std::net::SocketAddr;
 use crate::base::discard::Discard;
 use crate::base::ids::{NodeId, SessionIndex, Suite};
 use crate::base::settings::NetworkName;
+use crate::crypto::hmac::Hmac;
 use crate::crypto::identity::{Identity, KeyPair, NetworkKeys};
-use crate::crypto::noise::{Aes256CtrHmac, Beginning, Finished, SentFirst, SentSecond};
+use crate::crypto::noise::{Aes256CtrHmac, Beginning, Finished, GotFirst, SentFirst, SentSecond, TAG};
 use crate::crypto::random::Random;
 use crate::crypto::schedule::SessionKeys;
 use crate::wire::hello::{
-    Answer, Capabilities, Confirmation, HELLO1, HELLO2, HELLO3, Hello1, Hello2, Hello3, Offer, Suites,
+    Answer, Capabilities, Confirmation, HELLO1, HELLO1_SEALED, HELLO2, HELLO3, Hello1, Hello2, Hello3, Offer,
+    RETRY, Retry, Suites, TOKEN,
 };
 
 /// First part of the prologue: the handshake itself, whatever versions are spoken after it.
@@ -38,9 +40,30 @@ const VERSION: u8 = 1;
 /// What a node brings to every handshake in its network.
 pub struct Credentials {
     identity: Identity,
-    beginning: Beginning<Aes256CtrHmac>,
+    key: NetworkKey,
+    next: Option<NetworkKey>,
     capabilities: Capabilities,
     suites: Suites,
+}
+
+/// What follows from one key of the network and is needed for every handshake.
+struct NetworkKey {
+    beginning: Beginning<Aes256CtrHmac>,
+    stamp: Hmac,
+    retry: Hmac,
+}
+
+impl NetworkKey {
+    fn new(network: &NetworkName, keys: &NetworkKeys) -> NetworkKey {
+        let name = network.as_str().as_bytes();
+        // A network name has at most 255 bytes.
+        let length = [u8::try_from(name.len()).unwrap_or(u8::MAX)];
+        NetworkKey {
+            beginning: Beginning::new(&[HANDSHAKE_ID, &length, name], &keys.handshake),
+            stamp: Hmac::new(&keys.stamp),
+            retry: Hmac::new(&keys.retry),
+        }
+    }
 }
 
 impl Credentials {
@@ -52,16 +75,42 @@ impl Credentials {
         capabilities: Capabilities,
         suites: Suites,
     ) -> Credentials {
-        let name = network.as_str().as_bytes();
-        // A network name has at most 255 bytes.
-        let length = [u8::try_from(name.len()).unwrap_or(u8::MAX)];
-        let beginning = Beginning::new(&[HANDSHAKE_ID, &length, name], &keys.handshake);
-        Credentials { identity, beginning, capabilities, suites }
+        Credentials { identity, key: NetworkKey::new(network, keys), next: None, capabilities, suites }
+    }
+
+    /// Accepts handshakes under these keys of the network, too; those that this node begins are under the first ones.
+    pub fn accept_next(&mut self, network: &NetworkName, keys: &NetworkKeys) {
+        self.next = Some(NetworkKey::new(network, keys));
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &NetworkKey> {
+        [Some(&self.key), self.next.as_ref()].into_iter().flatten()
+    }
+
+    /// Whether a first message carries the stamp of the network: two hashes of it tell those that anybody can make from
+    /// those that took the network's key.
+    pub fn is_stamped(&self, hello1: &[u8; HELLO1]) -> bool {
+        self.keys().any(|key| key.has_stamped(hello1))
+    }
+
+    /// The answer to a stamped first message while there is no time for it: `token` is to come back with it.
+    pub fn retry(&self, hello1: &[u8; HELLO1], token: [u8; TOKEN]) -> Result<[u8; RETRY], Discard> {
+        let hello = Hello1::read(hello1)?;
+        let key = self.keys().find(|key| key.has_stamped(hello1)).ok_or(Discard::Forged)?;
+        let mut retry = Retry { receiver: hello.sender, token, tag: [0; TAG] };
+        retry.tag = key.retry.tag(&retry.covered(&hello.ephemeral));
+        Ok(retry.to_bytes())
     }
 
     /// This node's identity.
     pub fn id(&self) -> NodeId {
         self.identity.id()
+    }
+}
+
+impl NetworkKey {
+    fn has_stamped(&self, hello1: &[u8; HELLO1]) -> bool {
+        hello1.split_last_chunk().is_some_and(|(sealed, stamp)| self.stamp.is_tag(sealed, stamp))
     }
 }
 
@@ -84,9 +133,23 @@ impl AwaitM2 {
         let ephemeral = KeyPair::from_secret(random.bytes());
         let public = *ephemeral.public();
         let mut payload = offer.to_bytes();
-        let (noise, tag) = cred.beginning.initiate(ephemeral, &mut payload);
-        let hello = Hello1 { sender: index, ephemeral: public, payload, tag, token: [0; 16] };
+        let (noise, tag) = cred.key.beginning.initiate(ephemeral, &mut payload);
+        let mut hello = Hello1 { sender: index, ephemeral: public, payload, tag, token: [0; TOKEN] };
+        hello.token = cred.key.stamp.tag(&hello.to_bytes()[..HELLO1_SEALED]);
         AwaitM2 { index, message: hello.to_bytes(), noise }
+    }
+
+    /// The first message with the token that a RETRY has brought: what is sealed stays as it was (S5a).
+    ///
+    /// Errors: [`Discard::Forged`] if the RETRY is not by one who knows the network's key and has read the message.
+    pub fn retried(&self, cred: &Credentials, retry: &[u8]) -> Result<[u8; HELLO1], Discard> {
+        let retry = Retry::read(retry)?;
+        let mut hello = Hello1::read(&self.message)?;
+        if !cred.key.retry.is_tag(&retry.covered(&hello.ephemeral), &retry.tag) {
+            return Err(Discard::Forged);
+        }
+        hello.token = retry.token;
+        Ok(hello.to_bytes())
     }
 
     /// The first message, always the same bytes.
@@ -157,7 +220,7 @@ pub struct AwaitM3 {
 
 impl AwaitM3 {
     /// Reads a first message, and writes the second with a fresh ephemeral key. `seen` is where it came
-    /// from; none if it came through a relay. The token is for the one who decides whether to answer at all.
+    /// from; none if it came through a relay. Stamp and token are for the one who decides whether to answer at all.
     ///
     /// Errors: [`Discard::Forged`] if the sender does not know the network's key, for which no curve work is
     /// done; [`Discard::BadKey`]; [`Discard::Malformed`] if it speaks no version, and [`Discard::Refused`]
@@ -170,7 +233,7 @@ impl AwaitM3 {
         seen: Option<SocketAddr>,
     ) -> Result<AwaitM3, Discard> {
         let mut hello = Hello1::read(hello1)?;
-        let noise = cred.beginning.receive(&hello.ephemeral, &mut hello.payload, &hello.tag)?;
+        let noise = cred.receive(&mut hello)?;
         let offer = Offer::read(&hello.payload)?;
         let suite = check_offer(cred, &offer, hello.sender)?;
 
@@ -229,6 +292,18 @@ impl AwaitM3 {
             keys: SessionKeys::derive(&finished.responder, &finished.initiator, self.suite, &finished.hash),
             capabilities: confirmation.capabilities,
             observed: None,
+        }
+    }
+}
+
+impl Credentials {
+    /// Opens a first message under the key that it was sealed under. One that does not open is left as it was.
+    fn receive(&self, hello: &mut Hello1) -> Result<GotFirst<Aes256CtrHmac>, Discard> {
+        let mut open =
+            |key: &NetworkKey| key.beginning.receive(&hello.ephemeral, &mut hello.payload, &hello.tag);
+        match (open(&self.key), &self.next) {
+            (Err(Discard::Forged), Some(next)) => open(next),
+            (opened, _) => opened,
         }
     }
 }
@@ -435,8 +510,10 @@ mod tests {
         let ephemeral = KeyPair::from_secret(Random::new([1; 32]).bytes());
         let public = *ephemeral.public();
         let mut payload = offer.to_bytes();
-        let (_, tag) = alice().beginning.initiate(ephemeral, &mut payload);
-        Hello1 { sender: ALICE, ephemeral: public, payload, tag, token: [0; 16] }.to_bytes()
+        let (_, tag) = alice().key.beginning.initiate(ephemeral, &mut payload);
+        let mut hello = Hello1 { sender: ALICE, ephemeral: public, payload, tag, token: [0; 16] };
+        hello.token = alice().key.stamp.tag(&hello.to_bytes()[..HELLO1_SEALED]);
+        hello.to_bytes()
     }
 
     const OFFERED: Offer = Offer {
@@ -557,7 +634,8 @@ mod tests {
             (Answer { sender: ALICE, ..true_answer }, Some(Discard::Forged)),
         ] {
             let mut hello1 = Hello1::read(await_m2.message()).unwrap();
-            let noise = bob.beginning.receive(&hello1.ephemeral, &mut hello1.payload, &hello1.tag).unwrap();
+            let noise =
+                bob.key.beginning.receive(&hello1.ephemeral, &mut hello1.payload, &hello1.tag).unwrap();
             let ephemeral = KeyPair::from_secret([9; 32]);
             let public = *ephemeral.public();
             let mut payload = said.to_bytes();

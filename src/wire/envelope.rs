@@ -33,6 +33,8 @@ pub enum Type {
     Sealed = 4,
     /// A packet on its way through a relay.
     Relayed = 5,
+    /// Asks for a first message once more, with a token.
+    Retry = 6,
 }
 
 impl Type {
@@ -45,6 +47,7 @@ impl Type {
             3 => Type::Hello3,
             4 => Type::Sealed,
             5 => Type::Relayed,
+            6 => Type::Retry,
             _ => return Err(Discard::Malformed),
         };
         if flags == 0 { Ok(kind) } else { Err(Discard::Malformed) }
@@ -170,7 +173,8 @@ mod tests {
         assert_eq!(Type::of(&[4, 0, 9]), Ok(Type::Sealed));
         assert_eq!(Type::of(&[4, 1]), Err(Discard::Malformed));
         assert_eq!(Type::of(&[0, 0]), Err(Discard::Malformed));
-        assert_eq!(Type::of(&[6, 0]), Err(Discard::Malformed));
+        assert_eq!(Type::of(&[6, 0]), Ok(Type::Retry));
+        assert_eq!(Type::of(&[8, 0]), Err(Discard::Malformed));
         assert_eq!(Type::of(&[4]), Err(Discard::Truncated));
     }
 

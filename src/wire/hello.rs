@@ -1,4 +1,5 @@
-//! The bytes of the three handshake messages and of what they carry sealed.
+//! The bytes of the three handshake messages, of what they carry sealed, and of the RETRY between the first and the
+//! second.
 //!
 //! ```text
 //! Hello1, 160 bytes
@@ -18,12 +19,18 @@
 //!  +------+------+-------------+------------+---------+-----+
 //!  | 3    | flags| receiver ix | static key | payload | tag |
 //!  +------+------+-------------+------------+---------+-----+
+//!
+//! Retry, 38 bytes
+//!  0      1      2             6        22    38
+//!  +------+------+-------------+--------+-----+
+//!  | 6    | flags| receiver ix | token  | tag |
+//!  +------+------+-------------+--------+-----+
 //! ```
 //!
 //! Payloads and static keys are sealed, the latter with a tag of their own. The header is no part of what
 //! Noise authenticates: therefore the payload repeats the sender index, and the handshake compares the two.
-//! The token is outside the seal, so that it can be filled in without sealing again; it is zero, and
-//! ignored, where no RETRY has been sent. A message has its exact length.
+//! The token is outside the seal, so that it can be filled in without sealing again. Where no RETRY has been
+//! received its place holds a stamp: a MAC of all that stands before it. A message has its exact length.
 //!
 //! What a payload does not define is sent as zero and ignored when read, so that a later version may use
 //! it: the rest of the payload, unknown capabilities, suites of unknown number, an unknown address family.
@@ -44,6 +51,13 @@ pub const HELLO2: usize = HEADER2 + KEY + SEALED_KEY + ANSWER + TAG;
 pub const HELLO3: usize = HEADER1 + SEALED_KEY + CONFIRMATION + TAG;
 const _: () = assert!(HELLO1 == 160 && HELLO2 == 138 && HELLO3 == 86);
 const _: () = assert!(HELLO2 <= HELLO1);
+/// Length of the first message without its token, in bytes.
+pub const HELLO1_SEALED: usize = HELLO1 - TOKEN;
+/// Length of a RETRY, in bytes.
+pub const RETRY: usize = HEADER1 + TOKEN + TAG;
+const _: () = assert!(RETRY == 38);
+/// Length of a token or a stamp, in bytes.
+pub const TOKEN: usize = 16;
 
 /// Length of an [`Offer`], in bytes.
 pub const OFFER: usize = 90;
@@ -57,7 +71,6 @@ const HEADER2: usize = 10;
 const KEY: usize = 32;
 const TAG: usize = 16;
 const SEALED_KEY: usize = KEY + TAG;
-const TOKEN: usize = 16;
 
 /// The first message: whoever sends it knows the network's key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,7 +83,7 @@ pub struct Hello1 {
     pub payload: [u8; OFFER],
     /// Its tag.
     pub tag: [u8; TAG],
-    /// The answer to a RETRY, or zero.
+    /// A stamp, or the token of a RETRY.
     pub token: [u8; TOKEN],
 }
 
@@ -89,10 +102,16 @@ impl Hello1 {
         Ok(hello)
     }
 
+    /// The datagram, if it has a first message's form.
+    pub fn whole(datagram: &[u8]) -> Result<&[u8; HELLO1], Discard> {
+        body(datagram, Type::Hello1)?;
+        let whole = datagram.first_chunk().ok_or(Discard::Truncated)?;
+        if datagram.len() == HELLO1 { Ok(whole) } else { Err(Discard::TooLong) }
+    }
+
     /// The ephemeral key where it stands in the datagram, whose form is checked.
     pub fn ephemeral_of(datagram: &[u8]) -> Result<&[u8; KEY], Discard> {
-        Hello1::read(datagram)?;
-        datagram[HEADER1..].first_chunk().ok_or(Discard::Truncated)
+        Hello1::whole(datagram)?[HEADER1..].first_chunk().ok_or(Discard::Truncated)
     }
 
     /// The datagram.
@@ -186,6 +205,43 @@ impl Hello3 {
         bytes[0] = Type::Hello3 as u8;
         let receiver = self.receiver.0.to_be_bytes();
         join(&mut bytes[2..], &[&receiver, &self.static_key, &self.payload, &self.tag]);
+        bytes
+    }
+}
+
+/// A responder without time for the first message asks for it once more, with a token that shows where it came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retry {
+    /// The initiator's index.
+    pub receiver: SessionIndex,
+    /// What the first message is to bring back.
+    pub token: [u8; TOKEN],
+    /// Over all that stands before it, and the first message's ephemeral key.
+    pub tag: [u8; TAG],
+}
+
+impl Retry {
+    /// Takes a datagram apart.
+    pub fn read(datagram: &[u8]) -> Result<Retry, Discard> {
+        let mut reader = body(datagram, Type::Retry)?;
+        let retry =
+            Retry { receiver: SessionIndex(reader.u32()?), token: reader.array()?, tag: reader.array()? };
+        reader.end()?;
+        Ok(retry)
+    }
+
+    /// The datagram.
+    pub fn to_bytes(&self) -> [u8; RETRY] {
+        let mut bytes = [0; RETRY];
+        bytes[0] = Type::Retry as u8;
+        join(&mut bytes[2..], &[&self.receiver.0.to_be_bytes(), &self.token, &self.tag]);
+        bytes
+    }
+
+    /// What the tag is to cover.
+    pub fn covered(&self, ephemeral: &[u8; KEY]) -> [u8; RETRY - TAG + KEY] {
+        let mut bytes = [0; RETRY - TAG + KEY];
+        join(&mut bytes, &[&self.to_bytes()[..RETRY - TAG], ephemeral]);
         bytes
     }
 }
@@ -452,14 +508,24 @@ mod tests {
     }
 
     #[test]
+    fn a_retry_has_frozen_bytes() {
+        let retry = Retry { receiver: SessionIndex(0x0102_0304), token: [5; TOKEN], tag: [6; TAG] };
+        let bytes = retry.to_bytes();
+        assert_eq!(bytes[..6], [6, 0, 1, 2, 3, 4]);
+        assert_eq!((&bytes[6..22], &bytes[22..]), (&[5; 16][..], &[6; 16][..]));
+        assert_eq!(Retry::read(&bytes), Ok(retry));
+    }
+
+    #[test]
     fn a_message_has_its_type_and_its_exact_length() {
         // S1
         let mut room = [0; HELLO1 + 1];
-        for (number, length) in [(1, HELLO1), (2, HELLO2), (3, HELLO3)] {
+        for (number, length) in [(1, HELLO1), (2, HELLO2), (3, HELLO3), (6, RETRY)] {
             room[0] = number;
             let read = |bytes: &[u8]| match number {
                 1 => Hello1::read(bytes).map(drop),
                 2 => Hello2::read(bytes).map(drop),
+                6 => Retry::read(bytes).map(drop),
                 _ => Hello3::read(bytes).map(drop),
             };
             assert_eq!(read(&room[..length]), Ok(()));
