@@ -9,7 +9,7 @@ use crate::base::event::{Event, Heard, Indirect, NatKind, Way};
 use crate::base::ids::{HostId, NodeId, PeerKey, ShortId};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
-use crate::base::settings::Settings;
+use crate::base::settings::{NetworkName, Settings};
 use crate::base::time::{Duration, Instant, earliest};
 use crate::crypto::macs::{Foreseen, TOGETHER};
 use crate::crypto::random::Random;
@@ -68,6 +68,11 @@ impl Node {
             filter: settings.filter_dhcp,
             mesh: Mesh::new(settings, network_key, *secret, random, now),
         }
+    }
+
+    /// Accepts another secret of the network, too, while it is being changed; the caller wipes it.
+    pub fn accept_next(&mut self, network: &NetworkName, network_key: &[u8; 32]) {
+        self.mesh.accept_next(network, network_key);
     }
 
     /// Scales what is done for strangers to what one handshake costs its responder on this machine.

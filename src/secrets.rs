@@ -8,7 +8,7 @@ use std::path::Path;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::base::ids::NodeId;
-use crate::base::settings::Settings;
+use crate::base::settings::{Secret, Settings};
 use crate::crypto::identity::{Identity, PskForm, cache_tag, network_key, node_tag};
 use crate::sys::clock::entropy;
 use crate::sys::files;
@@ -19,6 +19,8 @@ use crate::sys::log::Logger;
 pub struct Secrets {
     /// The network's one secret.
     pub network: [u8; 32],
+    /// That of the second key; zero when there is none.
+    pub next: [u8; 32],
     /// The node's X25519 key.
     pub node: [u8; 32],
 }
@@ -36,10 +38,9 @@ pub fn id_of_key_file(path: &Path) -> io::Result<Option<NodeId>> {
 ///
 /// # Errors
 /// A damaged pre-shared key.
-pub fn network_secret(settings: &Settings, log: &Logger) -> io::Result<Zeroizing<[u8; 32]>> {
-    let form = PskForm::of(&settings.psk).map_err(io::Error::other)?;
-    let derive =
-        || network_key(&settings.network, &settings.psk).map(Zeroizing::new).map_err(io::Error::other);
+pub fn network_secret(settings: &Settings, psk: &Secret, log: &Logger) -> io::Result<Zeroizing<[u8; 32]>> {
+    let form = PskForm::of(psk).map_err(io::Error::other)?;
+    let derive = || network_key(&settings.network, psk).map(Zeroizing::new).map_err(io::Error::other);
     if !form.needs_stretching() {
         return derive();
     }
@@ -48,7 +49,7 @@ pub fn network_secret(settings: &Settings, log: &Logger) -> io::Result<Zeroizing
         "the psk is a passphrase: whoever records one packet can guess it offline; 'peervpn genpsk' makes a key \
          that nobody guesses"
     ));
-    let tag = Zeroizing::new(cache_tag(&settings.network, &settings.psk));
+    let tag = Zeroizing::new(cache_tag(&settings.network, psk));
     if let Some(key) = files::load_cached(&*tag) {
         return Ok(key);
     }

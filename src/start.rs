@@ -45,9 +45,12 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     let clock = Clock::new()?;
     let rights = settings.privileges.as_ref().map(privileges::prepare).transpose()?;
     let status_group = settings.status_group.as_deref().map(privileges::status_group).transpose()?;
-    let mut network_key = secrets::network_secret(&settings, &log)?;
-    // It has served, and is wiped by this.
+    let mut network_key = secrets::network_secret(&settings, &settings.psk, &log)?;
+    // They have served, and are wiped by this.
     settings.psk = Secret::new(String::new());
+    let psk_next = settings.psk_next.take();
+    let next_key = psk_next.map(|psk| secrets::network_secret(&settings, &psk, &log)).transpose()?;
+    let mut next_key = next_key.unwrap_or_default();
 
     let signals = Signals::install()?;
     let tap = settings.tunneling.then(|| Tap::open(&settings.interface)).transpose()?;
@@ -55,9 +58,10 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     let instance = name.unwrap_or(settings.network.as_str());
     let control = open_control(instance, status_group, &log)?;
     let mut node_key = secrets::node_secret(&settings, control.is_some().then_some(instance), &log)?;
-    let mut secrets = Secrets { network: *network_key, node: *node_key };
+    let mut secrets = Secrets { network: *network_key, next: *next_key, node: *node_key };
     // This frame stays as long as the program runs, and a drop would wipe where they were moved to.
     network_key.zeroize();
+    next_key.zeroize();
     node_key.zeroize();
     let before = clock.now();
     let short = short_id(&Identity::from_secret(secrets.node).id());
@@ -92,6 +96,9 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
 
     let mut node = Node::new(&settings, &secrets.network, &secrets.node, &seed, clock.now());
     node.set_handshake_cost(clock.now(), handshake_cost);
+    if secrets.next != [0; 32] {
+        node.accept_next(&settings.network, &secrets.next);
+    }
     secrets.zeroize();
     seed.zeroize();
     let story = Story::new(&settings.initpeers);

@@ -246,6 +246,9 @@ mod tests {
         Settings {
             network: NetworkName::new("lauri-vpn").unwrap(),
             psk: Secret::new("verysecurepassword".into()),
+            psk_next: None,
+            allow: Vec::new(),
+            deny: Vec::new(),
             initpeers,
             local: None,
             port: 7000,

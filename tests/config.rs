@@ -23,6 +23,7 @@ fn repository(path: &str) -> String {
 fn try_load(text: &[u8]) -> Result<Loaded, Vec<Fault>> {
     load(text, "test.conf", &mut |path| match path.to_str() {
         Some("/psk") => Ok(Zeroizing::new(b"a key from a file\n".to_vec())),
+        Some("/psk.next") => Ok(Zeroizing::new(b"another from a file\n".to_vec())),
         _ => Err(io::Error::new(io::ErrorKind::PermissionDenied, "others can read it")),
     })
 }
@@ -144,6 +145,10 @@ fn the_example_is_sound_in_every_line() {
     assert_eq!(loaded.notices, []);
     assert!(!loaded.holds_psk);
     assert_eq!(loaded.settings.psk.expose(), "a key from a file");
+    assert_eq!(
+        loaded.settings.psk_next.map(|psk| psk.expose().to_owned()).as_deref(),
+        Some("another from a file")
+    );
     assert_eq!(loaded.settings.initpeers.len(), 3);
     assert_eq!(loaded.settings.downcmd.as_deref(), Some("logger 'peervpn ended; bye'"));
 }
@@ -190,7 +195,16 @@ fn every_mistake_names_file_line_option_and_what_was_expected() {
         ),
         ("psk short", "option 'psk': has 5 characters, at least 12 are needed (expected: psk TEXT)"),
         ("psk default", "option 'psk': 'default' is everybody's key; choose your own (expected: psk TEXT)"),
-        ("allow 0123", "option 'allow': not supported yet (leave it out)"),
+        ("allow 0123", "option 'allow': '0123' is not a node id (expected: allow NODE-ID ...)"),
+        (
+            "deny 66687aadf862bd7",
+            "option 'deny': '66687aadf862bd7' is not a node id (expected: deny NODE-ID ...)",
+        ),
+        ("statefile /x", "option 'statefile': not supported yet (leave it out)"),
+        (
+            "psk_next short",
+            "option 'psk_next': has 5 characters, at least 12 are needed (expected: psk_next TEXT)",
+        ),
         ("enableportmap yes", "option 'enableportmap': not supported yet (expected: enableportmap no)"),
         (
             "cipher aes128",
@@ -235,6 +249,34 @@ fn all_mistakes_are_told_at_once_and_in_order() {
     let found = faults("enableipv4 no\nenableipv6 no\nport x\n\nprot 1\npsk short\n");
     let places: Vec<&str> = found.iter().map(|fault| fault.split('\'').nth(1).unwrap()).collect();
     assert_eq!(places, ["enableipv6", "port", "prot", "psk"], "{found:?}");
+}
+
+#[test]
+fn a_second_key_is_another_key_and_from_one_place() {
+    let both = settings(&format!("{PSK}psk_next another-secure-password\n"));
+    assert_eq!(both.psk_next.unwrap().expose(), "another-secure-password");
+    assert!(loaded("pskfile /psk\npsk_next another-secure-password\n").holds_psk, "S16");
+    for (lines, why) in [
+        ("psk_next verysecurepassword", "option 'psk_next': both keys are the same"),
+        (
+            "psk_next another-secure-password\npskfile_next /psk",
+            "option 'pskfile_next': the key is given by psk_next already",
+        ),
+        ("pskfile_next /other", "option 'pskfile_next': /other: others can read it"),
+        ("psk_next default", "option 'psk_next': 'default' is everybody's key"),
+    ] {
+        let [fault] = faults(&format!("{PSK}{lines}\n")).try_into().unwrap();
+        assert!(fault.contains(why), "{fault}");
+    }
+}
+
+#[test]
+fn who_may_be_a_peer_is_a_list_that_every_line_adds_to() {
+    let (a, b) = ("66687aadf862bd77", "4355a46b19d348dc");
+    let loaded = settings(&format!("{PSK}allow {a}\nallow {b} {a}\n"));
+    assert_eq!((loaded.allow.len(), loaded.deny.len()), (2, 0));
+    let [fault] = faults(&format!("{PSK}allow {a}\ndeny {b} {a}\n")).try_into().unwrap();
+    assert!(fault.contains("option 'deny': a node is in both lists"), "{fault}");
 }
 
 #[test]

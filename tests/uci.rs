@@ -203,6 +203,7 @@ fn networks(text: &str) -> Vec<Network> {
 fn try_load(network: &Network) -> Result<Instance, Vec<String>> {
     let instance = network.load(&mut |path| match path.to_str() {
         Some("/psk") => Ok(Zeroizing::new(b"a key from a file\n".to_vec())),
+        Some("/psk.next") => Ok(Zeroizing::new(b"another from a file\n".to_vec())),
         _ => Err(io::Error::new(io::ErrorKind::PermissionDenied, "others can read it")),
     });
     instance.map_err(|faults| faults.iter().map(Fault::to_string).collect())
@@ -302,7 +303,7 @@ fn every_mistake_names_file_line_section_option_and_what_was_expected() {
             "option psk 'a line\nand more'",
             "option 'psk': holds a line break, or is too long (expected: psk TEXT)",
         ),
-        ("list allow 0123", "option 'allow': not supported yet (leave it out)"),
+        ("list allow 0123", "option 'allow': '0123' is not a node id (expected: allow NODE-ID ...)"),
         ("option input maybe", "option 'input': 'maybe' is neither yes nor no (expected: input 0|1)"),
         (
             "list listen_zone 'w*n'",

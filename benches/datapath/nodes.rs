@@ -182,6 +182,9 @@ fn settings(knows_hub: bool) -> Settings {
     Settings {
         network: NetworkName::new("bench").unwrap(),
         psk: Secret::new("unused, the key is given".into()),
+        psk_next: None,
+        allow: Vec::new(),
+        deny: Vec::new(),
         initpeers: if knows_hub { vec![hub] } else { vec![] },
         local: None,
         port: 7000,

@@ -156,7 +156,7 @@ pub const WIDE: u32 = 4;
 /// One first message is asked to come again at most so often.
 pub const RETRIES_SENT: u8 = 4;
 /// Second or third messages of one handshake that may fail; each may have cost work on the curve.
-pub const FAILURES: u8 = 200;
+pub const FAILURES: u8 = 64;
 /// A token is good for this long, and for as long again.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(120);
 /// Retries that one try follows.
@@ -165,6 +165,8 @@ pub const RETRIES: u8 = 2;
 pub const REKEY_BURST: u32 = 4;
 /// One more in this time.
 pub const REKEY_EVERY: Duration = Duration::from_secs(2);
+/// Most nodes that `allow` names, and `deny`.
+pub const LISTED: usize = 1024;
 /// A pre-shared key with fewer characters is refused.
 pub const PSK_MIN: usize = 12;
 /// The pause after the first try; doubled after each, so that tries fall at 0, 1, 3, 7 s and so on.

@@ -21,6 +21,12 @@ pub struct Settings {
     pub network: NetworkName,
     /// The network's pre-shared key.
     pub psk: Secret,
+    /// A second key that is accepted while the first is being changed.
+    pub psk_next: Option<Secret>,
+    /// The only nodes that may be peers; empty for all.
+    pub allow: Vec<NodeRef>,
+    /// Nodes that may not be peers.
+    pub deny: Vec<NodeRef>,
     /// Where to start.
     pub initpeers: Vec<Host>,
     /// Bind to this address only.

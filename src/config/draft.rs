@@ -26,6 +26,10 @@ pub(crate) struct Draft {
     pub(crate) network: Option<NetworkName>,
     pub(crate) psk: Option<Secret>,
     pub(crate) pskfile: Option<PathBuf>,
+    pub(crate) psk_next: Option<Secret>,
+    pub(crate) pskfile_next: Option<PathBuf>,
+    pub(crate) allow: Vec<NodeRef>,
+    pub(crate) deny: Vec<NodeRef>,
     pub(crate) initpeers: Vec<Host>,
     pub(crate) local: Option<IpAddr>,
     pub(crate) port: u16,
@@ -94,6 +98,14 @@ impl Draft {
     pub(crate) fn finish(self, read: &mut ReadSecret<'_>) -> Result<Settings, Vec<Clash>> {
         let mut clashes = Vec::new();
         let psk = self.find_psk(read).map_err(|clash| clashes.push(clash)).ok();
+        let psk_next = self.find_next(psk.as_ref(), read).map_err(|clash| clashes.push(clash)).ok();
+        if self.allow.iter().any(|node| self.deny.contains(node)) {
+            clashes.push(Clash {
+                options: &["deny", "allow"],
+                why: "a node is in both lists".into(),
+                hint: "take it out of one of them",
+            });
+        }
         let families = self.find_families().map_err(|clash| clashes.push(clash)).ok();
         if self.tunneling && self.ifconfig6.is_some() && self.mtu.is_some_and(|mtu| mtu < IPV6_MTU_MIN) {
             clashes.push(Clash {
@@ -102,8 +114,8 @@ impl Draft {
                 hint: "leave mtu at auto",
             });
         }
-        let (Some(psk), Some((enable_ipv4, enable_ipv6)), Some(network), Some(interface), []) =
-            (psk, families, self.network, self.interface, clashes.as_slice())
+        let (Some(psk), Some(psk_next), Some((enable_ipv4, enable_ipv6)), Some(network), Some(interface), []) =
+            (psk, psk_next, families, self.network, self.interface, clashes.as_slice())
         else {
             // Name and interface have defaults, so it is a clash that led here.
             return Err(clashes);
@@ -111,6 +123,9 @@ impl Draft {
         Ok(Settings {
             network,
             psk,
+            psk_next,
+            allow: self.allow,
+            deny: self.deny,
             initpeers: self.initpeers,
             local: self.local,
             port: self.port,
@@ -146,26 +161,26 @@ impl Draft {
 
     /// The key, from wherever it is.
     fn find_psk(&self, read: &mut ReadSecret<'_>) -> Result<Secret, Clash> {
-        let at_file =
-            |why| Clash { options: &["pskfile"], why, hint: "it holds one line, for the daemon's eyes only" };
-        match (&self.psk, &self.pskfile) {
-            (Some(psk), None) => Ok(psk.clone()),
-            (None, Some(path)) => {
-                let content = read(path).map_err(|error| at_file(format!("{}: {error}", path.display())))?;
-                value::psk_of_file(&content).map_err(|why| at_file(format!("{}: {why}", path.display())))
-            }
-            (Some(_), Some(_)) => Err(Clash {
-                options: &["pskfile", "psk"],
-                why: "the key is given by psk already".into(),
-                hint: "keep one of the two",
-            }),
-            // S9: no network without a key.
-            (None, None) => Err(Clash {
-                options: &["psk", "pskfile"],
-                why: "the network's key is missing".into(),
-                hint: "write 'psk TEXT' or 'pskfile PATH'; 'peervpn genpsk' makes a key",
-            }),
+        // S9: no network without a key.
+        one_key(&["pskfile", "psk"], self.psk.as_ref(), self.pskfile.as_deref(), read)?.ok_or_else(|| Clash {
+            options: &["psk", "pskfile"],
+            why: "the network's key is missing".into(),
+            hint: "write 'psk TEXT' or 'pskfile PATH'; 'peervpn genpsk' makes a key",
+        })
+    }
+
+    /// The second key, if there is one.
+    fn find_next(&self, psk: Option<&Secret>, read: &mut ReadSecret<'_>) -> Result<Option<Secret>, Clash> {
+        let options = &["pskfile_next", "psk_next"];
+        let next = one_key(options, self.psk_next.as_ref(), self.pskfile_next.as_deref(), read)?;
+        if next.is_some() && next.as_ref() == psk {
+            return Err(Clash {
+                options: &["psk_next", "psk"],
+                why: "both keys are the same".into(),
+                hint: "during a change one is the old key and one the new",
+            });
         }
+        Ok(next)
     }
 
     /// Which families get a socket: an address to bind to closes the family it is not of.
@@ -190,4 +205,25 @@ impl Draft {
             (families, _) => Ok(families),
         }
     }
+}
+
+/// A key that is given by a text or by a file that holds it. `options` are the names of these, the file first.
+fn one_key(
+    options: &'static [&'static str; 2],
+    text: Option<&Secret>,
+    file: Option<&Path>,
+    read: &mut ReadSecret<'_>,
+) -> Result<Option<Secret>, Clash> {
+    let (Some(path), given) = (file, text) else { return Ok(text.cloned()) };
+    let at_file =
+        |why| Clash { options: &options[..1], why, hint: "it holds one line, for the daemon's eyes only" };
+    if given.is_some() {
+        return Err(Clash {
+            options,
+            why: format!("the key is given by {} already", options[1]),
+            hint: "keep one of the two",
+        });
+    }
+    let content = read(path).map_err(|error| at_file(format!("{}: {error}", path.display())))?;
+    value::psk_of_file(&content).map(Some).map_err(|why| at_file(format!("{}: {why}", path.display())))
 }

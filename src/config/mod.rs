@@ -149,7 +149,7 @@ impl<'a> Intake<'a> {
     fn finish(mut self, read: &mut ReadSecret<'_>) -> Result<Loaded, Vec<Fault>> {
         let idle: Vec<_> = self.draft.idle().collect();
         idle.into_iter().for_each(|(option, text)| self.remark(option, text));
-        let holds_psk = self.draft.psk.is_some();
+        let holds_psk = self.draft.psk.is_some() || self.draft.psk_next.is_some();
         match std::mem::take(&mut self.draft).finish(read) {
             Ok(settings) if self.faults.is_empty() => {
                 return Ok(Loaded { settings, notices: self.notices, holds_psk });

@@ -4,7 +4,8 @@
 //! A row's setter parses into a typed field of the [`Draft`]. An option of a feature that does not exist yet
 //! accepts the value that leaves the feature off and says "not supported yet" to any other.
 
-use crate::base::limits::{HOSTS, PINS};
+use crate::base::ids::NodeRef;
+use crate::base::limits::{HOSTS, LISTED, PINS};
 use crate::config::draft::Draft;
 use crate::config::value::{self, Parsed};
 
@@ -43,8 +44,10 @@ pub const OPTIONS: &[Row] = &[
         .help("the network's key, 12 characters or more; see 'peervpn genpsk'"),
     row("pskfile", "PATH", "", |d, v| some(&mut d.pskfile, value::path(v)))
         .help("a file that holds the key, readable by root only"),
-    unset_yet("psk_next", "TEXT").help("a second accepted key during a change-over"),
-    unset_yet("pskfile_next", "PATH").help("a file that holds the second key"),
+    row("psk_next", "TEXT", "", |d, v| some(&mut d.psk_next, value::psk(v)))
+        .help("a second key that is accepted while the first is being changed"),
+    row("pskfile_next", "PATH", "", |d, v| some(&mut d.pskfile_next, value::path(v)))
+        .help("a file that holds the second key"),
     row("initpeers", "HOST [PORT] ...", "", add_hosts)
         .help("where to start; port 7000 if none is named; every line adds"),
     row("local", "ADDRESS", "", |d, v| some(&mut d.local, value::local(v)))
@@ -86,8 +89,10 @@ pub const OPTIONS: &[Row] = &[
     row("keyfile", "PATH", "", |d, v| some(&mut d.keyfile, value::path(v)))
         .help("the node's identity; made if missing; else new at each boot"),
     unset_yet("statefile", "PATH").help("endpoints known to work"),
-    unset_yet("allow", "NODE-ID ...").help("only these nodes may be peers"),
-    unset_yet("deny", "NODE-ID ...").help("these nodes may not be peers"),
+    row("allow", "NODE-ID ...", "", |d, v| add_nodes(&mut d.allow, v))
+        .help("only these nodes may be peers; every line adds"),
+    row("deny", "NODE-ID ...", "", |d, v| add_nodes(&mut d.deny, v))
+        .help("these nodes may not be peers; every line adds"),
     row("filterdhcp", "yes|no", "no", |d, v| set(&mut d.filter_dhcp, value::boolean(v)))
         .help("let no DHCP and no router advertisements cross"),
     row("pin", "NODE-ID MAC ...", "", add_pins)
@@ -241,6 +246,20 @@ fn add_hosts(draft: &mut Draft, text: &str) -> Parsed<()> {
     Ok(())
 }
 
+fn add_nodes(list: &mut Vec<NodeRef>, text: &str) -> Parsed<()> {
+    for word in text.split_ascii_whitespace() {
+        let node = value::node(word)?;
+        if list.contains(&node) {
+            continue;
+        }
+        if list.len() == LISTED {
+            return Err(format!("more than {LISTED} nodes are named"));
+        }
+        list.push(node);
+    }
+    Ok(())
+}
+
 fn add_pins(draft: &mut Draft, text: &str) -> Parsed<()> {
     let (node, macs) = value::pins(text)?;
     for mac in macs {
@@ -310,7 +329,7 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_yet_says_so_in_these_words() {
-        let no_value_yet = ["psk_next", "pskfile_next", "statefile", "allow", "deny"];
+        let no_value_yet = ["statefile"];
         let off = ["enablenat64clat", "enableportmap", "enableseccomp", "forceseccomp"];
         for name in no_value_yet {
             let refused = find(name).unwrap().apply(&mut Draft::new(), "something");
@@ -341,6 +360,10 @@ mod tests {
             ("networkname", "home"),
             ("psk", "verysecurepassword"),
             ("pskfile", "/etc/peervpn/psk"),
+            ("psk_next", "evenmoresecurepassword"),
+            ("pskfile_next", "/etc/peervpn/psk.next"),
+            ("allow", "66687aadf862bd77"),
+            ("deny", "66687aadf862bd77"),
             ("initpeers", "vps.example.org"),
             ("local", "192.0.2.1"),
             ("port", "1"),

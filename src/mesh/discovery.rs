@@ -27,6 +27,8 @@ use crate::wire::cursor::{Reader, Writer};
 /// What a node needs to send beacons and to know them.
 pub(super) struct Discovery {
     key: [u8; 32],
+    /// Beacons under this one are known, too.
+    next_key: Option<[u8; 32]>,
     /// That of the current round: our own beacons come back to us.
     nonce: [u8; 8],
     next: Instant,
@@ -37,7 +39,13 @@ pub(super) struct Discovery {
 impl Discovery {
     /// The first round is due at once.
     pub(super) fn new(key: [u8; 32], random: &mut Random, now: Instant) -> Discovery {
-        Discovery { key, nonce: random.bytes(), next: now, met: Table::new(MEETINGS, random.u64()) }
+        let met = Table::new(MEETINGS, random.u64());
+        Discovery { key, next_key: None, nonce: random.bytes(), next: now, met }
+    }
+
+    /// Knows beacons under another key as well.
+    pub(super) fn accept_next(&mut self, key: [u8; 32]) {
+        self.next_key = Some(key);
     }
 
     /// When the next round is due.
@@ -50,42 +58,43 @@ impl Discovery {
         let mut writer = Writer::new(&mut hidden);
         // Both fit.
         _ = writer.u16(port).and_then(|()| writer.put(&id.0));
-        let mut beacon = Beacon { nonce: self.nonce, hidden: self.mask(&self.nonce, hidden), tag: [0; 16] };
-        beacon.tag = self.tag(&beacon, from);
+        let mut beacon =
+            Beacon { nonce: self.nonce, hidden: mask(&self.key, &self.nonce, hidden), tag: [0; 16] };
+        beacon.tag = tag(&self.key, &beacon, from);
         beacon.write()
     }
 
     fn open(&self, from: IpAddr, bytes: &[u8]) -> Result<(NodeId, u16), Discard> {
         let beacon = Beacon::read(bytes)?;
-        if !bool::from(self.tag(&beacon, from).ct_eq(&beacon.tag)) {
-            return Err(Discard::Forged);
-        }
+        let is_its = |key: &&[u8; 32]| bool::from(tag(key, &beacon, from).ct_eq(&beacon.tag));
+        let key = [Some(&self.key), self.next_key.as_ref()].into_iter().flatten().find(is_its);
+        let key = key.ok_or(Discard::Forged)?;
         if beacon.nonce == self.nonce {
             return Err(Discard::Ourselves);
         }
-        let plain = self.mask(&beacon.nonce, beacon.hidden);
+        let plain = mask(key, &beacon.nonce, beacon.hidden);
         let mut reader = Reader::new(&plain);
         let port = reader.u16()?;
         Ok((NodeId(reader.array()?), port))
     }
+}
 
-    /// Hides what is plain, or the reverse.
-    fn mask(&self, nonce: &[u8; 8], mut text: [u8; HIDDEN]) -> [u8; HIDDEN] {
-        let mask: [u8; HIDDEN] = expand(&self.key, &[b"peervpn beacon mask\0", nonce]);
-        text.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
-        text
-    }
+/// Hides what is plain, or the reverse.
+fn mask(key: &[u8; 32], nonce: &[u8; 8], mut text: [u8; HIDDEN]) -> [u8; HIDDEN] {
+    let mask: [u8; HIDDEN] = expand(key, &[b"peervpn beacon mask\0", nonce]);
+    text.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+    text
+}
 
-    fn tag(&self, beacon: &Beacon, from: IpAddr) -> [u8; 16] {
-        let covered = &beacon.write()[..BEACON - 16];
-        let mac = match from {
-            IpAddr::V4(ip) => hmac_sha256(&self.key, &[b"peervpn beacon tag\0", covered, &ip.octets()]),
-            IpAddr::V6(ip) => hmac_sha256(&self.key, &[b"peervpn beacon tag\0", covered, &ip.octets()]),
-        };
-        let mut tag = [0; 16];
-        tag.copy_from_slice(&mac[..16]);
-        tag
-    }
+fn tag(key: &[u8; 32], beacon: &Beacon, from: IpAddr) -> [u8; 16] {
+    let covered = &beacon.write()[..BEACON - 16];
+    let mac = match from {
+        IpAddr::V4(ip) => hmac_sha256(key, &[b"peervpn beacon tag\0", covered, &ip.octets()]),
+        IpAddr::V6(ip) => hmac_sha256(key, &[b"peervpn beacon tag\0", covered, &ip.octets()]),
+    };
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&mac[..16]);
+    tag
 }
 
 impl Mesh {

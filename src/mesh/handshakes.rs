@@ -79,7 +79,6 @@ impl Mesh {
         }
         let dial = Self::dial(&mut self.hosts, &mut self.peers, target);
         let tried = dial.and_then(|dial| dial.find(index)).ok_or(Discard::UnknownIndex)?;
-        // Each takes work on the curve before it shows what it is worth.
         if tried.failures >= FAILURES {
             return Err(Discard::Throttled);
         }
@@ -90,8 +89,10 @@ impl Mesh {
             (Target::Peer(_), Origin::Outside(place @ Path::Direct(_))) => tried.went_only_to(place),
             _ => true,
         };
+        // A forged one is told by hashes alone, and does not count: a stranger can send any number of them (S5a).
         let handled = tried.state.handle(&self.credentials, message);
-        let (established, message3) = handled.inspect_err(|_| tried.failures += 1)?;
+        let (established, message3) =
+            handled.inspect_err(|why| tried.failures += u8::from(*why != Discard::Forged))?;
         let by = match origin {
             Origin::Outside(path) => Some(path),
             Origin::Inside(_) => None,
@@ -126,7 +127,6 @@ impl Mesh {
             return Err(Discard::Throttled);
         }
         let handled = answer.state.handle(&self.credentials, message);
-        // A forged one is told by hashes alone, and does not count: a stranger can send any number of them.
         let established = handled.inspect_err(|why| answer.failures += u8::from(*why != Discard::Forged))?;
         let Answer { sent_to, arrived, .. } = self.answers.take(index).ok_or(Discard::UnknownIndex)?;
         // A relay is a peer and has proved where it is.

@@ -5,6 +5,7 @@
 //! relays. The files beside this one hold one concern each; what they share is here.
 #![forbid(unsafe_code)]
 
+mod access;
 pub mod admission;
 mod answering;
 pub mod answers;
@@ -37,11 +38,12 @@ use crate::base::ids::{HostId, NodeId, PeerKey, SessionIndex, ShortId};
 use crate::base::limits::{CONTROL_MAX, FIRST_PAUSE, NEWS_DELAY, PEERS, PROBE_AFTER, SWEEP};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
-use crate::base::settings::Settings;
+use crate::base::settings::{NetworkName, Settings};
 use crate::base::time::{Duration, Instant, earliest};
 use crate::crypto::identity::{Identity, NetworkKeys, short_id};
 use crate::crypto::macs::{Ahead, Due, Foreseen};
 use crate::crypto::random::Random;
+use crate::mesh::access::Access;
 use crate::mesh::admission::Admission;
 use crate::mesh::answers::{Answers, Origin};
 use crate::mesh::circuits::Circuits;
@@ -93,6 +95,7 @@ pub struct Mesh {
     indexes: Indexes,
     answers: Answers,
     admission: Admission,
+    access: Access,
     circuits: Circuits,
     reassembly: Reassembly,
     relayed: Relayed,
@@ -142,6 +145,7 @@ impl Mesh {
             indexes: Indexes::new(random.u64()),
             answers: Answers::new(random.u64()),
             admission: Admission::new(now, random.u64()),
+            access: Access::new(settings),
             circuits: Circuits::new(random.u64()),
             reassembly: Reassembly::new(),
             relayed: Relayed::default(),
@@ -157,6 +161,15 @@ impl Mesh {
             turn: 0,
             due: Some(now),
             random,
+        }
+    }
+
+    /// Accepts what is made with this other secret of the network, too; what this node begins is made with the first one.
+    pub fn accept_next(&mut self, network: &NetworkName, network_key: &[u8; 32]) {
+        let keys = NetworkKeys::derive(network_key, network);
+        self.credentials.accept_next(network, &keys);
+        if let Some(discovery) = &mut self.discovery {
+            discovery.accept_next(keys.beacon);
         }
     }
 
@@ -484,10 +497,14 @@ impl Mesh {
 
     // ---- who comes and goes ----
 
-    /// The key of a node, which is known from now on.
+    /// The key of a node, which is known from now on; unless it may not be a peer, which is found out here, before it
+    /// gets a session, our third message or a try of ours.
     fn know(&mut self, now: Instant, id: NodeId) -> Result<PeerKey, Discard> {
         if id == self.id() {
             return Err(Discard::Ourselves);
+        }
+        if !self.access.permits(&id) {
+            return Err(Discard::Refused);
         }
         if let Some(key) = self.peers.find(&id) {
             return Ok(key);

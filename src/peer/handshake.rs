@@ -167,16 +167,21 @@ impl AwaitM2 {
     /// After success the state must be dropped: the same message would give the same keys again, and a
     /// session whose counters begin at zero twice (S5).
     ///
-    /// Errors: [`Discard::UnknownIndex`] if it is not for us, [`Discard::Forged`] or [`Discard::BadKey`] if
-    /// it is not by one who knows the network's key and has read our message, [`Discard::Ourselves`] if that
-    /// one is this node, [`Discard::Malformed`] if it chose what was not to be chosen.
+    /// Errors: [`Discard::UnknownIndex`] if it is not for us, [`Discard::Forged`] if it is not by one who knows the
+    /// network's key and has read our message, for which no curve work is done; [`Discard::BadKey`] if he is not who he
+    /// says, [`Discard::Ourselves`] if he is this node, [`Discard::Malformed`] if he chose what was not to be chosen.
     pub fn handle(&self, cred: &Credentials, hello2: &[u8]) -> Result<(Established, [u8; HELLO3]), Discard> {
         let mut hello = Hello2::read(hello2)?;
         if hello.receiver != self.index {
             return Err(Discard::UnknownIndex);
         }
-        let noise =
-            self.noise.receive(&hello.ephemeral, &hello.static_key, &mut hello.payload, &hello.tag)?;
+        let own = Hello1::ephemeral_of(&self.message)?;
+        if !cred.key.stamp.is_tag(&hello.covered(own), &hello.stamp) {
+            return Err(Discard::Forged);
+        }
+        let received =
+            self.noise.receive(&hello.ephemeral, &hello.static_key, &mut hello.payload, &hello.tag);
+        let noise = received.map_err(|_| Discard::BadKey)?;
         if *noise.remote() == cred.id().0 {
             return Err(Discard::Ourselves);
         }
@@ -202,7 +207,7 @@ impl AwaitM2 {
 /// The index is the one outside the seal too, and the choice is the one that we would have made (S4): that suite.
 fn check_answer(cred: &Credentials, answer: &Answer, outside: SessionIndex) -> Result<Suite, Discard> {
     if answer.sender != outside {
-        return Err(Discard::Forged);
+        return Err(Discard::Malformed);
     }
     let chosen = Suites::choose(cred.suites, answer.suites);
     let agreed = chosen.filter(|suite| answer.version == VERSION && *suite as u8 == answer.chosen);
@@ -233,7 +238,8 @@ impl AwaitM3 {
         seen: Option<SocketAddr>,
     ) -> Result<AwaitM3, Discard> {
         let mut hello = Hello1::read(hello1)?;
-        let noise = cred.receive(&mut hello)?;
+        let (noise, key) = cred.receive(&mut hello)?;
+        let covered = hello.ephemeral;
         let offer = Offer::read(&hello.payload)?;
         let suite = check_offer(cred, &offer, hello.sender)?;
 
@@ -250,7 +256,10 @@ impl AwaitM3 {
         let mut payload = answer.to_bytes();
         let (noise, static_key, tag) = noise.answer(cred.identity.keys(), ephemeral, &mut payload)?;
         let receiver = offer.sender;
-        let hello = Hello2 { receiver, sender: index, ephemeral: public, static_key, payload, tag };
+        let stamp = [0; TOKEN];
+        let mut hello =
+            Hello2 { receiver, sender: index, ephemeral: public, static_key, payload, tag, stamp };
+        hello.stamp = key.stamp.tag(&hello.covered(&covered));
         Ok(AwaitM3 { index, remote: receiver, suite, message: hello.to_bytes(), noise })
     }
 
@@ -298,13 +307,14 @@ impl AwaitM3 {
 
 impl Credentials {
     /// Opens a first message under the key that it was sealed under. One that does not open is left as it was.
-    fn receive(&self, hello: &mut Hello1) -> Result<GotFirst<Aes256CtrHmac>, Discard> {
-        let mut open =
-            |key: &NetworkKey| key.beginning.receive(&hello.ephemeral, &mut hello.payload, &hello.tag);
-        match (open(&self.key), &self.next) {
-            (Err(Discard::Forged), Some(next)) => open(next),
-            (opened, _) => opened,
+    fn receive(&self, hello: &mut Hello1) -> Result<(GotFirst<Aes256CtrHmac>, &NetworkKey), Discard> {
+        for key in self.keys() {
+            match key.beginning.receive(&hello.ephemeral, &mut hello.payload, &hello.tag) {
+                Err(Discard::Forged) => {}
+                opened => return opened.map(|noise| (noise, key)),
+            }
         }
+        Err(Discard::Forged)
     }
 }
 
@@ -537,7 +547,7 @@ mod tests {
             Offer { capabilities: Capabilities::RELAY, ..OFFERED },
         ] {
             let await_m3 = answer(&bob, &crafted_hello(&changed)).unwrap();
-            assert_eq!(refusal(await_m2.handle(&alice, await_m3.message())), Discard::Forged, "{changed:?}");
+            assert_eq!(refusal(await_m2.handle(&alice, await_m3.message())), Discard::BadKey, "{changed:?}");
         }
     }
 
@@ -587,7 +597,7 @@ mod tests {
             let offer = Offer { suites: Suites(fewer), ..OFFERED };
             let await_m3 = answer(&bob, &crafted_hello(&offer)).unwrap();
             let refused = refusal(await_m2.handle(&alice, await_m3.message()));
-            assert_eq!(refused, Discard::Forged, "{fewer:?}");
+            assert_eq!(refused, Discard::BadKey, "{fewer:?}");
         }
         // What the true responder says of itself cannot be changed either: see the flipped bits above. And a responder
         // that claims to have less than it uses, or chooses what is not the best of both, is refused.
@@ -631,7 +641,7 @@ mod tests {
             (Answer { chosen: 0, ..true_answer }, Some(Discard::Malformed)),
             (Answer { suites: Suites([3, 0, 0, 0]), ..true_answer }, Some(Discard::Malformed)),
             (Answer { version: 2, ..true_answer }, Some(Discard::Malformed)),
-            (Answer { sender: ALICE, ..true_answer }, Some(Discard::Forged)),
+            (Answer { sender: ALICE, ..true_answer }, Some(Discard::Malformed)),
         ] {
             let mut hello1 = Hello1::read(await_m2.message()).unwrap();
             let noise =
@@ -640,7 +650,10 @@ mod tests {
             let public = *ephemeral.public();
             let mut payload = said.to_bytes();
             let (_, static_key, tag) = noise.answer(bob.identity.keys(), ephemeral, &mut payload).unwrap();
-            let hello2 = Hello2 { receiver: ALICE, sender: BOB, ephemeral: public, static_key, payload, tag };
+            let stamp = [0; TOKEN];
+            let mut hello2 =
+                Hello2 { receiver: ALICE, sender: BOB, ephemeral: public, static_key, payload, tag, stamp };
+            hello2.stamp = bob.key.stamp.tag(&hello2.covered(&hello1.ephemeral));
             assert_eq!(await_m2.handle(&alice, &hello2.to_bytes()).err(), why, "{said:?}");
         }
     }

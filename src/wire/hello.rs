@@ -8,11 +8,11 @@
 //!  | 1    | flags| sender ix   | e        | payload      | tag      | token   |
 //!  +------+------+-------------+----------+--------------+----------+---------+
 //!
-//! Hello2, 138 bytes
-//!  0      1      2             6             10         42            90        122   138
-//!  +------+------+-------------+-------------+----------+-------------+---------+-----+
-//!  | 2    | flags| receiver ix | sender ix   | e        | static key  | payload | tag |
-//!  +------+------+-------------+-------------+----------+-------------+---------+-----+
+//! Hello2, 154 bytes
+//!  0      1      2             6             10         42            90        122   138     154
+//!  +------+------+-------------+-------------+----------+-------------+---------+-----+-------+
+//!  | 2    | flags| receiver ix | sender ix   | e        | static key  | payload | tag | stamp |
+//!  +------+------+-------------+-------------+----------+-------------+---------+-----+-------+
 //!
 //! Hello3, 86 bytes
 //!  0      1      2             6            54        70    86
@@ -30,7 +30,8 @@
 //! Payloads and static keys are sealed, the latter with a tag of their own. The header is no part of what
 //! Noise authenticates: therefore the payload repeats the sender index, and the handshake compares the two.
 //! The token is outside the seal, so that it can be filled in without sealing again. Where no RETRY has been
-//! received its place holds a stamp: a MAC of all that stands before it. A message has its exact length.
+//! received its place holds a stamp: a MAC of all that stands before it. So does the end of the second message, for which the
+//! first one's ephemeral key is covered, too. A message has its exact length.
 //!
 //! What a payload does not define is sent as zero and ignored when read, so that a later version may use
 //! it: the rest of the payload, unknown capabilities, suites of unknown number, an unknown address family.
@@ -46,13 +47,15 @@ use crate::wire::envelope::Type;
 /// Length of the first message, in bytes.
 pub const HELLO1: usize = HEADER1 + KEY + OFFER + TAG + TOKEN;
 /// Length of the second message, in bytes: no more than the first, so that nobody is flooded by an answer (S2).
-pub const HELLO2: usize = HEADER2 + KEY + SEALED_KEY + ANSWER + TAG;
+pub const HELLO2: usize = HELLO2_SEALED + TOKEN;
 /// Length of the third message, in bytes.
 pub const HELLO3: usize = HEADER1 + SEALED_KEY + CONFIRMATION + TAG;
-const _: () = assert!(HELLO1 == 160 && HELLO2 == 138 && HELLO3 == 86);
+const _: () = assert!(HELLO1 == 160 && HELLO2 == 154 && HELLO3 == 86);
 const _: () = assert!(HELLO2 <= HELLO1);
 /// Length of the first message without its token, in bytes.
 pub const HELLO1_SEALED: usize = HELLO1 - TOKEN;
+/// Length of the second message without its stamp, in bytes.
+const HELLO2_SEALED: usize = HEADER2 + KEY + SEALED_KEY + ANSWER + TAG;
 /// Length of a RETRY, in bytes.
 pub const RETRY: usize = HEADER1 + TOKEN + TAG;
 const _: () = assert!(RETRY == 38);
@@ -141,6 +144,8 @@ pub struct Hello2 {
     pub payload: [u8; ANSWER],
     /// Its tag.
     pub tag: [u8; TAG],
+    /// Over all that stands before it, and the first message's ephemeral key.
+    pub stamp: [u8; TOKEN],
 }
 
 impl Hello2 {
@@ -154,9 +159,17 @@ impl Hello2 {
             static_key: reader.array()?,
             payload: reader.array()?,
             tag: reader.array()?,
+            stamp: reader.array()?,
         };
         reader.end()?;
         Ok(hello)
+    }
+
+    /// What the stamp is to cover.
+    pub fn covered(&self, ephemeral: &[u8; KEY]) -> [u8; HELLO2_SEALED + KEY] {
+        let mut bytes = [0; HELLO2_SEALED + KEY];
+        join(&mut bytes, &[&self.to_bytes()[..HELLO2_SEALED], ephemeral]);
+        bytes
     }
 
     /// The datagram.
@@ -166,7 +179,7 @@ impl Hello2 {
         let (receiver, sender) = (self.receiver.0.to_be_bytes(), self.sender.0.to_be_bytes());
         join(
             &mut bytes[2..],
-            &[&receiver, &sender, &self.ephemeral, &self.static_key, &self.payload, &self.tag],
+            &[&receiver, &sender, &self.ephemeral, &self.static_key, &self.payload, &self.tag, &self.stamp],
         );
         bytes
     }
@@ -481,13 +494,15 @@ mod tests {
             static_key: [10; SEALED_KEY],
             payload: [11; ANSWER],
             tag: [12; TAG],
+            stamp: [13; TOKEN],
         };
         let bytes = hello.to_bytes();
         assert_eq!(bytes[..10], [2, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(bytes[10..42], [9; 32]);
         assert_eq!(bytes[42..90], [10; 48]);
         assert_eq!(bytes[90..122], [11; 32]);
-        assert_eq!(bytes[122..], [12; 16]);
+        assert_eq!(bytes[122..138], [12; 16]);
+        assert_eq!(bytes[138..], [13; 16]);
         assert_eq!(Hello2::read(&bytes), Ok(hello));
     }
 

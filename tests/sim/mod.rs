@@ -316,7 +316,11 @@ impl World {
         member.secret = secret;
         member.name = short_id(secret);
         member.life += 1;
-        let node = Node::new(&member.spec.settings(), &member.spec.network_key(), &secret, &seed, self.now);
+        let settings = member.spec.settings();
+        let mut node = Node::new(&settings, &member.spec.network_key(), &secret, &seed, self.now);
+        if let Some(key) = member.spec.next_key() {
+            node.accept_next(&settings.network, &key);
+        }
         member.node = Some(node);
         self.tell_addresses(id);
         self.set_timer(id);
@@ -335,6 +339,13 @@ impl World {
         member.ways.clear();
         self.invariants.gone(id);
         self.set_timer(id);
+    }
+
+    /// Ends a node with a goodbye and starts it again, as itself, with other settings.
+    pub fn reconfigure(&mut self, id: Id, change: impl FnOnce(&mut NodeSpec)) {
+        self.stop(id);
+        change(&mut self.members[id.0].spec);
+        self.start(id, true);
     }
 
     /// Ends a node without a word and starts it again.

@@ -17,6 +17,12 @@ pub struct NodeSpec {
     pub network: String,
     /// The network's key.
     pub psk: String,
+    /// A second key that it accepts.
+    pub psk_next: Option<String>,
+    /// The only nodes that may be its peers; empty for all.
+    pub allow: Vec<NodeRef>,
+    /// Nodes that may not be its peers.
+    pub deny: Vec<NodeRef>,
     /// Where it starts.
     pub hosts: Vec<Host>,
     /// Whether it carries the traffic of others.
@@ -46,6 +52,9 @@ pub fn member() -> NodeSpec {
     NodeSpec {
         network: "simulated".into(),
         psk: "a psk for virtual worlds".into(),
+        psk_next: None,
+        allow: Vec::new(),
+        deny: Vec::new(),
         hosts: Vec::new(),
         relay: false,
         use_relay: true,
@@ -121,15 +130,48 @@ impl NodeSpec {
         self
     }
 
+    /// Accepts another key, too.
+    pub fn psk_next(mut self, psk: &str) -> NodeSpec {
+        self.psk_next = Some(psk.into());
+        self
+    }
+
+    /// Has no other peers than these.
+    pub fn allow(mut self, nodes: &[NodeRef]) -> NodeSpec {
+        self.allow = nodes.to_vec();
+        self
+    }
+
+    /// Does not have these as peers.
+    pub fn deny(mut self, nodes: &[NodeRef]) -> NodeSpec {
+        self.deny = nodes.to_vec();
+        self
+    }
+
     /// Belongs to another network.
     pub fn network(mut self, name: &str) -> NodeSpec {
         self.network = name.into();
         self
     }
 
+    /// Whether the two are of one network: one accepts the key that the other begins with.
+    pub fn may_meet(&self, other: &NodeSpec) -> bool {
+        let accepts = |spec: &NodeSpec, psk: &String| spec.psk == *psk || spec.psk_next.as_ref() == Some(psk);
+        self.network == other.network && (accepts(self, &other.psk) || accepts(other, &self.psk))
+    }
+
     /// The network's one secret. The real derivation takes seconds for a passphrase and has its own tests.
     pub fn network_key(&self) -> [u8; 32] {
-        Sha256::new().chain_update(&self.network).chain_update([0]).chain_update(&self.psk).finalize().into()
+        self.derived(&self.psk)
+    }
+
+    /// That of the second key, if there is one.
+    pub fn next_key(&self) -> Option<[u8; 32]> {
+        self.psk_next.as_ref().map(|psk| self.derived(psk))
+    }
+
+    fn derived(&self, psk: &str) -> [u8; 32] {
+        Sha256::new().chain_update(&self.network).chain_update([0]).chain_update(psk).finalize().into()
     }
 
     /// The settings of such a node.
@@ -137,6 +179,9 @@ impl NodeSpec {
         Settings {
             network: NetworkName::new(&self.network).expect("a sound name"),
             psk: Secret::new(self.psk.clone()),
+            psk_next: self.psk_next.clone().map(Secret::new),
+            allow: self.allow.clone(),
+            deny: self.deny.clone(),
             initpeers: self.hosts.clone(),
             local: None,
             port: self.addresses.first().map_or(DEFAULT_PORT, SocketAddr::port),

@@ -12,6 +12,7 @@ mod ciphers;
 mod hostile;
 mod lan;
 mod loss;
+mod members;
 mod mesh;
 mod mtu;
 mod nats;
