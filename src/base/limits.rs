@@ -116,6 +116,12 @@ pub const REKEY_YIELD: Duration = Duration::from_secs(2);
 pub const FRAMES_UNTIL: Duration = Duration::from_secs(180);
 /// Frames are accepted this much longer than they may be sealed.
 pub const ACCEPT_GRACE: Duration = Duration::from_secs(15);
+/// One of two sessions that both nodes began within a short time, and that is not in use, is kept for so long: until a
+/// keepalive has come.
+pub const TWIN_GRACE: Duration = Duration::from_secs(35);
+/// So long after the choice among two such sessions a packet under the other shows that the peer chose that one.
+pub const TWIN_SETTLES: Duration = Duration::from_secs(2);
+const _: () = assert!(TWIN_GRACE.as_secs() > KEEPALIVE.as_secs() + TWIN_SETTLES.as_secs());
 /// A session that was idle past [`FRAMES_UNTIL`] still carries frames for so long after its first one.
 pub const IDLE_GRACE: Duration = Duration::from_secs(30);
 /// Packets other than frames may be sealed under a key of this age.

@@ -84,6 +84,10 @@ impl Mesh {
     fn sweep(&mut self, now: Instant) {
         self.sweep_at = now + SWEEP;
         self.circuits.expire(now);
+        let circuits = &self.circuits;
+        for (_, member) in self.peers.iter_mut() {
+            member.circuit.take_if(|circuit| circuits.get(*circuit).is_none());
+        }
         for slot in 0..self.peers.slots() {
             let Some(key) = self.peers.key(slot) else { continue };
             let Some(member) = self.peers.get(key) else { continue };

@@ -155,13 +155,21 @@ impl Mesh {
         let far = self.know(now, origin)?;
         // One circuit from each end: a newer one replaces the older (S15).
         let older = |circuit: &Circuit| matches!(circuit, Circuit::End { relay: r, far: f, ours: false, .. } if *r == relay && *f == far);
-        if let Some(older) = self.circuits.find(older) {
+        let older = self.circuits.find(older);
+        if let Some(older) = older {
             self.drop_end(older);
         }
         let end = |_| Circuit::End { relay, far, theirs: Some(theirs), ours: false, tries: 0 };
         let mine = self.circuits.add(now, &mut self.random, end)?;
         if let Some(member) = self.peers.get_mut(far) {
             member.circuit.get_or_insert(mine);
+            let in_use =
+                matches!(member.peer.path(), Some(Path::Via { circuit, .. }) if Some(circuit) == older);
+            if in_use {
+                // The relay has given up the older one as well.
+                member.peer.try_path(now, Path::Via { relay, circuit: mine });
+                self.wake(now);
+            }
         }
         Ok(mine)
     }
@@ -180,6 +188,7 @@ impl Mesh {
             }
         } else if member.peer.is_lost() {
             member.peer.try_path(now, path);
+            self.ask(now, far, out);
             self.wake(now);
         }
     }

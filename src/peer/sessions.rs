@@ -5,10 +5,15 @@
 //! Two handshakes that crossed give two sessions; both nodes then use the one begun by the smaller key, and
 //! the other is only listened to. Apart from that the session whose handshake began last wins, for a restarted peer knows
 //! no other; one whose handshake ended late because a message was lost does not push a newer one out.
+//!
+//! Whether two crossed is judged by when messages came, and the network may show each end another order. Then each seals
+//! under a session that the other only listens to. So two that were begun within a short time, one by each node, are
+//! **twins**: the one that is not in use is kept until the next keepalive has come, and a packet under it
+//! some time after shows that the peer decided otherwise. Both then use the one begun by the smaller key.
 
 use crate::base::discard::Discard;
 use crate::base::ids::SessionIndex;
-use crate::base::limits::ACCEPT_GRACE;
+use crate::base::limits::{ACCEPT_GRACE, CONFIRM_LIFE, TWIN_GRACE, TWIN_SETTLES};
 use crate::base::packet::Packet;
 use crate::base::time::{Instant, earliest};
 use crate::crypto::macs::Foreseen;
@@ -28,13 +33,23 @@ pub struct Link {
     heard: Instant,
     /// Whether the peer is known to have it: a third message or a packet under it came.
     proved: bool,
+    /// Whether the node with the smaller key began it.
+    preferred: bool,
+    /// Whether another that is in use was begun at about the same time from the other end.
+    twin: bool,
 }
 
 impl Link {
     /// A session whose handshake began at `began` and has just been completed.
     pub fn new(session: Session, began: Instant, completed: Instant) -> Link {
         let proved = session.role() == Role::Responder;
-        Link { session, began, completed, retired: None, heard: completed, proved }
+        let (preferred, twin) = (false, false);
+        Link { session, began, completed, retired: None, heard: completed, proved, preferred, twin }
+    }
+
+    fn is_twin_of(&self, other: &Link) -> bool {
+        let (first, second) = (self.began.min(other.began), self.began.max(other.began));
+        self.session.role() != other.session.role() && second.since(first) <= CONFIRM_LIFE
     }
 
     fn retire(mut self, now: Instant) -> Link {
@@ -45,7 +60,8 @@ impl Link {
     /// When nothing more is to be expected of it.
     fn ends_at(&self) -> Instant {
         let end = self.session.ends_at();
-        self.retired.map_or(end, |since| end.min(since.max(self.heard) + ACCEPT_GRACE))
+        let grace = if self.twin { TWIN_GRACE } else { ACCEPT_GRACE };
+        self.retired.map_or(end, |since| end.min(since.max(self.heard) + grace))
     }
 }
 
@@ -83,9 +99,16 @@ impl Sessions {
 
     /// Takes in a new session. `leads` tells whether our key is the smaller one. The indexes of sessions that had to go
     /// are handed to `freed`.
-    pub fn install(&mut self, now: Instant, link: Link, leads: bool, freed: &mut dyn FnMut(SessionIndex)) {
+    pub fn install(
+        &mut self,
+        now: Instant,
+        mut link: Link,
+        leads: bool,
+        freed: &mut dyn FnMut(SessionIndex),
+    ) {
         let crossed = self.crossing(&link);
         let ours = link.session.role() == Role::Initiator;
+        link.preferred = ours == leads;
         if crossed && ours != leads {
             self.listen_only(now, link, freed);
         } else if ours && self.current.is_some() {
@@ -95,6 +118,15 @@ impl Sessions {
             self.take_over(now, link, freed);
         } else {
             self.install_answered(now, link, freed);
+        }
+        self.note_twins();
+    }
+
+    fn note_twins(&mut self) {
+        let Sessions { previous, current, next, .. } = self;
+        let Some(current) = current else { return };
+        for other in [previous, next].into_iter().flatten() {
+            other.twin = other.is_twin_of(current);
         }
     }
 
@@ -170,8 +202,26 @@ impl Sessions {
             self.next.as_ref().is_some_and(|next| next.session.local() == index && next.retired.is_none());
         if confirmed && let Some(next) = self.next.take() {
             self.take_over(now, next, freed);
+            self.note_twins();
         }
+        self.agree(now, index);
         Ok(kind)
+    }
+
+    /// The peer has just sealed under the session of that index. If that is the twin that both should use, and long enough
+    /// after we chose the other, it is used from now on.
+    fn agree(&mut self, now: Instant, index: SessionIndex) {
+        let Sessions { previous, current, next, .. } = self;
+        let chosen = |link: &Link| {
+            let settled = link.retired.is_some_and(|since| now.since(since) >= TWIN_SETTLES);
+            link.session.local() == index && link.twin && link.preferred && settled
+        };
+        let place = [previous, next].into_iter().flatten().find(|link| chosen(link));
+        if let (Some(twin), Some(current)) = (place, current) {
+            core::mem::swap(twin, current);
+            current.retired = None;
+            (twin.retired, twin.twin) = (Some(now), true);
+        }
     }
 
     /// The session of that index, for the relay header.
@@ -399,10 +449,51 @@ pub(super) mod tests {
             }
             assert_eq!((leader.current(), follower.current()), (Some(11), Some(12)), "{case}");
             assert!(leader.freed.is_empty() && follower.freed.is_empty(), "{case}");
-            leader.expire(15_100);
-            follower.expire(15_100);
+            leader.expire(34_100);
+            follower.expire(34_100);
+            assert!(leader.freed.is_empty() && follower.freed.is_empty(), "{case}");
+            leader.expire(35_100);
+            follower.expire(35_100);
             assert_eq!((leader.freed, follower.freed), (vec![22], vec![21]), "{case}: the loser has ended");
         }
+    }
+
+    #[test]
+    fn ends_that_saw_another_order_agree_in_the_end() {
+        // Session 1 is begun by the one that leads. Its peer's first message, of session 2, was late: to the leader it is
+        // the newer one, to the follower they crossed.
+        let (one_leader, one_follower) = ends(at(40), 1);
+        let (two_follower, two_leader) = ends(at(90), 2);
+        let (mut leader, mut follower) = (Side::new(true), Side::new(false));
+        leader.install(40, one_leader, 0);
+        leader.install(90, two_leader, 60);
+        follower.install(40, one_follower, 20);
+        follower.install(80, two_follower, 10);
+        assert_eq!((leader.current(), follower.current()), (Some(22), Some(12)), "each has its own");
+        // What was under way proves nothing, a keepalive half a minute later does.
+        let mut peer = ends(at(40), 1).1;
+        assert_eq!(leader.hear(1000, 11, &mut peer), Ok(Kind::Keepalive));
+        assert_eq!(leader.current(), Some(22));
+        leader.expire(26_000);
+        assert_eq!(leader.hear(26_000, 11, &mut peer), Ok(Kind::Keepalive));
+        assert_eq!(leader.current(), Some(11));
+        // The other end stays where it is, whatever comes under the one that it does not use.
+        let mut theirs = ends(at(90), 2).1;
+        assert_eq!(follower.hear(26_000, 21, &mut theirs), Ok(Kind::Keepalive));
+        assert_eq!(follower.current(), Some(12));
+    }
+
+    #[test]
+    fn an_old_key_is_no_twin() {
+        // A packet under the key before, however late, does not bring it back.
+        let (first, mut peer) = ends(at(0), 1);
+        let mut a = Side::new(true);
+        a.install(0, first, 0);
+        a.install(120_000, ends(at(120_000), 2).1, 120_000);
+        assert_eq!(a.hear(130_000, 11, &mut peer), Ok(Kind::Keepalive));
+        assert_eq!(a.current(), Some(22));
+        a.expire(145_001);
+        assert_eq!(a.freed, [11]);
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl World {
         relayed(self.way(a, b)) && relayed(self.way(b, a))
     }
 
+    /// Whether `a` reaches `b` through that relay.
+    pub fn relays_for(&self, a: Id, b: Id, relay: Id) -> bool {
+        self.way(a, b) == Some(Way::Relayed(self.members[relay.0].name))
+    }
+
     /// Whether `wish` holds for every two of `nodes`.
     pub fn every_two(&self, nodes: &[Id], wish: impl Fn(&World, Id, Id) -> bool) -> bool {
         nodes.iter().enumerate().all(|(n, &a)| nodes[..n].iter().all(|&b| wish(self, a, b)))

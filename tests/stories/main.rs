@@ -7,6 +7,7 @@
 pub mod sim;
 
 mod bridge;
+mod campaign;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod ciphers;
 mod hostile;
@@ -19,6 +20,7 @@ mod nats;
 mod pair;
 mod partition;
 mod promises;
+mod recovery;
 mod rekey;
 mod relay;
 mod restart;

@@ -84,7 +84,7 @@ fn a_world(seed: u64) -> (World, [Id; 3]) {
 }
 
 /// What is wrong with the world of that seed once it has settled, if anything.
-fn verdict(seed: u64) -> Result<(), String> {
+pub(crate) fn verdict(seed: u64) -> Result<(), String> {
     let (mut world, [vps, a, b]) = a_world(seed);
     let possible = world.direct_path_possible(a, b);
     world.run_until(SETTLED, |world| world.direct(a, b));
