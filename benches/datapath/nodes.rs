@@ -92,13 +92,13 @@ impl World {
         }
     }
 
-    /// All that the others have sent to the hub.
+    /// The first that each of the others has sent to the hub.
     pub(crate) fn collect_for_hub(&mut self) -> Vec<(SocketAddr, Packet)> {
         let (hub, others) = self.sides.split_first_mut().unwrap();
         let mut found = Vec::new();
         for Side { out, address, .. } in others {
             while let Some((to, packet)) = out.next_datagram() {
-                if to == hub.address {
+                if to == hub.address && found.last().is_none_or(|(from, _)| from != address) {
                     found.push((*address, hub.copy(&packet)));
                 }
                 out.recycle(packet);
@@ -142,7 +142,7 @@ impl Side {
         let settings = Settings { ciphers: vec![suite], ..settings(n > 0) };
         let [high, low] = (n + 1).to_be_bytes();
         let mut secret = [7; 32];
-        secret[..2].copy_from_slice(&[high, low]);
+        secret[1..3].copy_from_slice(&[high, low]);
         Side {
             node: Node::new(&settings, &[7; 32], &secret, &secret, Instant::ZERO),
             out: Outbox::new(PACKETS),
