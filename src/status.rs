@@ -256,6 +256,7 @@ mod tests {
             enable_ipv6: true,
             sockmark: 0,
             device: None,
+            offload: true,
             tunneling: true,
             interface: InterfaceName::new("peervpn0").unwrap(),
             mtu: None,

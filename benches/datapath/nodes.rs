@@ -192,6 +192,7 @@ fn settings(knows_hub: bool) -> Settings {
         enable_ipv6: true,
         sockmark: 0,
         device: None,
+        offload: true,
         tunneling: true,
         interface: InterfaceName::new("bench0").unwrap(),
         mtu: None,

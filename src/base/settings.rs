@@ -41,6 +41,8 @@ pub struct Settings {
     pub sockmark: u32,
     /// Bind the sockets to this network interface.
     pub device: Option<InterfaceName>,
+    /// Whether many packets may go in one system call.
+    pub offload: bool,
     /// Whether there is a TAP; without one a node only introduces and relays.
     pub tunneling: bool,
     /// The TAP's name; a `%d` in it lets the kernel choose a number.

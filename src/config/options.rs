@@ -61,6 +61,8 @@ pub const OPTIONS: &[Row] = &[
         .help("firewall mark of what is sent; 0: none"),
     row("device", "NAME", "", |d, v| some(&mut d.device, value::device(v)))
         .help("send and receive through this interface only"),
+    row("offload", "yes|no", "yes", |d, v| set(&mut d.offload, value::boolean(v)))
+        .help("many packets in one system call, as far as the kernel can"),
     row("enabletunneling", "yes|no", "yes", |d, v| set(&mut d.tunneling, value::boolean(v)))
         .help("no: no virtual interface, only introduce and relay"),
     row("interface", "NAME", "peervpn0", |d, v| some(&mut d.interface, value::interface(v)))
@@ -371,6 +373,7 @@ mod tests {
             ("enableipv6", "no"),
             ("sockmark", "1"),
             ("device", "eth0"),
+            ("offload", "no"),
             ("enabletunneling", "no"),
             ("interface", "tap0"),
             ("mtu", "1400"),

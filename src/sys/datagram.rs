@@ -1,7 +1,8 @@
-//! Datagrams and their addresses as the kernel writes them: one system call each way.
+//! Datagrams and their addresses as the kernel writes them: one system call each way. `batch` makes it one for many.
 //!
 //! Beside the bytes a message carries the far end's address, and in a control message our own: where a
-//! datagram came to, or where one shall leave from (ip(7), ipv6(7)).
+//! datagram came to, or where one shall leave from (ip(7), ipv6(7)). Another one says how long each of several
+//! datagrams is that come or go as one (udp(7)).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -10,6 +11,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use libc::{c_int, socklen_t};
 
 use crate::sys::{check, family_number, length_of};
+
+/// Socket option and control message: datagrams of one length leave as one (since Linux 4.18).
+pub(crate) const UDP_SEGMENT: c_int = 103;
+/// The same for those that come (since Linux 5.0).
+pub(crate) const UDP_GRO: c_int = 104;
 
 /// An address family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +44,7 @@ impl Family {
 }
 
 /// What came in.
+#[derive(Debug)]
 pub(crate) struct Arrival {
     /// Bytes that were written to the room.
     pub(crate) length: usize,
@@ -51,6 +58,8 @@ pub(crate) struct Arrival {
     pub(crate) interface: u32,
     /// What is left of its hop limit, where the socket asks for it.
     pub(crate) hops: Option<u8>,
+    /// The length of each but the last, where it is several datagrams in one.
+    pub(crate) segment: Option<usize>,
 }
 
 /// Receives one datagram from a socket of `family` into `room`.
@@ -67,15 +76,22 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, family: Family, room: &mut [u8]) -
     // SAFETY: `message` points to the name, the room and the control buffer above, which live through the call,
     // with their sizes.
     let length = check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) })?;
-    let Told { to, interface, hops } = told(&message);
-    Ok(Arrival {
-        length: usize::try_from(length).map_err(io::Error::other)?,
+    Ok(arrival(&message, &name, family, usize::try_from(length).map_err(io::Error::other)?))
+}
+
+/// What `message` says after the kernel filled it, with `name` and a control buffer.
+pub(crate) fn arrival(message: &libc::msghdr, name: &Name, family: Family, length: usize) -> Arrival {
+    let mut arrival = Arrival {
+        length,
         cut: message.msg_flags & libc::MSG_TRUNC != 0,
         from: name.to_address(family),
-        to,
-        interface,
-        hops,
-    })
+        to: None,
+        interface: 0,
+        hops: None,
+        segment: None,
+    };
+    read_control(message, &mut arrival);
+    arrival
 }
 
 /// Sends `bytes` to `to`, from our address `from` or from the one that the kernel chooses.
@@ -141,18 +157,19 @@ pub(crate) fn bound(socket: BorrowedFd<'_>, family: Family) -> io::Result<Socket
 
 /// A socket address as the kernel writes it: both forms start with the family.
 #[repr(C)]
-union Name {
+#[derive(Clone, Copy)]
+pub(crate) union Name {
     v4: libc::sockaddr_in,
     v6: libc::sockaddr_in6,
 }
 
 impl Name {
-    fn empty() -> Name {
+    pub(crate) fn empty() -> Name {
         // SAFETY: plain numbers; all zero is a valid value of both members.
         unsafe { std::mem::zeroed() }
     }
 
-    fn from_address(address: SocketAddr) -> (Name, socklen_t) {
+    pub(crate) fn from_address(address: SocketAddr) -> (Name, socklen_t) {
         let mut name = Name::empty();
         match address {
             SocketAddr::V4(address) => {
@@ -178,16 +195,16 @@ impl Name {
     }
 
     /// The address in the form that a socket of `family` gives.
-    fn to_address(&self, family: Family) -> SocketAddr {
+    fn to_address(self, family: Family) -> SocketAddr {
         match family {
             Family::V4 => {
                 // SAFETY: plain numbers, valid whatever they are; the union was zeroed at first.
-                let name = unsafe { &self.v4 };
+                let name = unsafe { self.v4 };
                 SocketAddrV4::new(rust_v4(name.sin_addr), u16::from_be(name.sin_port)).into()
             }
             Family::V6 => {
                 // SAFETY: as above.
-                let name = unsafe { &self.v6 };
+                let name = unsafe { self.v6 };
                 let port = u16::from_be(name.sin6_port);
                 SocketAddrV6::new(Ipv6Addr::from(name.sin6_addr.s6_addr), port, 0, name.sin6_scope_id).into()
             }
@@ -195,22 +212,23 @@ impl Name {
     }
 }
 
-/// Room for one control message with a packet information, aligned as its header wants.
+/// Room for control messages: a packet information and a length. Aligned as their header wants.
 #[repr(C)]
-union Control {
+#[derive(Clone, Copy)]
+pub(crate) union Control {
     _aligned: libc::cmsghdr,
     room: [u8; Control::SIZE],
 }
 
 impl Control {
-    const SIZE: usize = 64;
+    pub(crate) const SIZE: usize = 80;
 
-    fn empty() -> Control {
+    pub(crate) fn empty() -> Control {
         Control { room: [0; Control::SIZE] }
     }
 
     /// Has `message` leave from the address `from`, by that interface if it is not 0.
-    fn set_source(&mut self, message: &mut libc::msghdr, interface: u32, from: IpAddr) {
+    pub(crate) fn set_source(&mut self, message: &mut libc::msghdr, interface: u32, from: IpAddr) {
         match from {
             IpAddr::V4(from) => {
                 let information = libc::in_pktinfo {
@@ -232,15 +250,26 @@ impl Control {
         }
     }
 
+    /// Has the kernel cut `message` into datagrams of that length.
+    pub(crate) fn set_segment(&mut self, message: &mut libc::msghdr, length: u16) {
+        self.put(message, libc::SOL_UDP, UDP_SEGMENT, length);
+    }
+
+    /// Puts one more control message behind those that `message` has, of which this is the second at most.
     fn put<T: Copy>(&mut self, message: &mut libc::msghdr, level: c_int, kind: c_int, value: T) {
-        const { assert!(size_of::<libc::cmsghdr>() + size_of::<T>() + 16 <= Control::SIZE) };
+        // Two of the larger, each rounded up.
+        const { assert!(size_of::<T>() <= size_of::<libc::in6_pktinfo>()) };
+        #[allow(clippy::unnecessary_cast, reason = "of several types with several C libraries")]
+        let used = message.msg_controllen as usize;
         // SAFETY: CMSG_SPACE and CMSG_LEN only calculate.
         let (space, length) =
             unsafe { (libc::CMSG_SPACE(length_of::<T>()), libc::CMSG_LEN(length_of::<T>())) };
-        // One pointer to the whole room for the header, the value and the kernel.
+        debug_assert!(used + space as usize <= Control::SIZE);
+        // One pointer to the whole room for the headers, the values and the kernel.
         let room = &raw mut *self;
-        let header = room.cast::<libc::cmsghdr>();
-        // SAFETY: the room is aligned as a header, and large enough for one with a `T` behind it as found above.
+        // SAFETY: what is used so far is a multiple of a header's alignment and leaves room for one with a `T` behind it.
+        let header = unsafe { room.cast::<u8>().add(used) }.cast::<libc::cmsghdr>();
+        // SAFETY: as above.
         unsafe {
             (*header).cmsg_level = level;
             (*header).cmsg_type = kind;
@@ -248,12 +277,12 @@ impl Control {
             libc::CMSG_DATA(header).cast::<T>().write_unaligned(value);
         }
         message.msg_control = room.cast();
-        message.msg_controllen = space as _;
+        message.msg_controllen = (used + space as usize) as _;
     }
 }
 
 /// A message of one part, from or to `name`.
-fn message(name: &mut Name, length: socklen_t, part: &mut libc::iovec) -> libc::msghdr {
+pub(crate) fn message(name: &mut Name, length: socklen_t, part: &mut libc::iovec) -> libc::msghdr {
     // SAFETY: null pointers and zero lengths are a valid, empty message; musl hides fields of padding.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_name = (&raw mut *name).cast();
@@ -263,18 +292,8 @@ fn message(name: &mut Name, length: socklen_t, part: &mut libc::iovec) -> libc::
     message
 }
 
-/// What the kernel tells of a received datagram beside its bytes.
-#[derive(Default)]
-struct Told {
-    /// Which of our addresses it came to; none where the answer cannot leave from it.
-    to: Option<IpAddr>,
-    interface: u32,
-    hops: Option<u8>,
-}
-
 /// Reads the control messages that came with a datagram.
-fn told(message: &libc::msghdr) -> Told {
-    let mut told = Told::default();
+fn read_control(message: &libc::msghdr, told: &mut Arrival) {
     // SAFETY: the kernel filled the control buffer that `message` points to and set its length.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !header.is_null() {
@@ -307,12 +326,16 @@ fn told(message: &libc::msghdr) -> Told {
                 let hops = unsafe { data.cast::<c_int>().read_unaligned() };
                 told.hops = u8::try_from(hops).ok();
             }
+            (libc::SOL_UDP, UDP_GRO) => {
+                // SAFETY: the kernel puts an int behind a header of this kind.
+                let length = unsafe { data.cast::<c_int>().read_unaligned() };
+                told.segment = usize::try_from(length).ok().filter(|&length| length > 0);
+            }
             _ => (),
         }
         // SAFETY: both pointers are to live structures; it ends with null behind the last header.
         header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
-    told
 }
 
 pub(crate) fn kernel_v4(address: Ipv4Addr) -> libc::in_addr {

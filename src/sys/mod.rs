@@ -6,6 +6,7 @@
 //! passes from what stays.
 #![allow(unsafe_code, clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod batch;
 mod child;
 pub mod clock;
 pub mod control;

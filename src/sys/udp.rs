@@ -19,6 +19,7 @@ use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::base::settings::{InterfaceName, Settings};
 use crate::base::time::Instant;
+use crate::sys::batch::{self, Inbox, Joins, Next, Refused};
 use crate::sys::datagram;
 pub use crate::sys::datagram::Family;
 use crate::sys::sources::Sources;
@@ -51,6 +52,8 @@ pub struct Listen {
     pub mark: u32,
     /// This interface only.
     pub device: Option<InterfaceName>,
+    /// Whether datagrams may be joined and several handed over in one call.
+    pub offload: bool,
 }
 
 impl From<&Settings> for Listen {
@@ -62,6 +65,7 @@ impl From<&Settings> for Listen {
             ipv6: settings.enable_ipv6,
             mark: settings.sockmark,
             device: settings.device.clone(),
+            offload: settings.offload,
         }
     }
 }
@@ -79,6 +83,8 @@ pub struct Udp {
     too_long: u64,
     /// Of each datagram of the last batch: who sent it, and our address that it came to.
     came_to: Vec<(SocketAddr, Option<IpAddr>)>,
+    /// The datagrams that are being sent.
+    leaving: Vec<(SocketAddr, Packet)>,
     /// What was longer than its interface carries, to be told.
     refused: Vec<(SocketAddr, usize)>,
 }
@@ -111,6 +117,7 @@ impl Udp {
             from_inside: 0,
             too_long: 0,
             came_to: Vec::with_capacity(BATCH),
+            leaving: Vec::with_capacity(BATCH),
             refused: Vec::with_capacity(REFUSED),
         };
         let mut refusal =
@@ -169,6 +176,8 @@ impl Udp {
     /// Lets the kernel choose the address to answer from anew: the host's addresses or routes changed.
     pub fn network_changed(&mut self) {
         self.sources.clear();
+        // Another network card may do what this one could not.
+        self.sockets.iter_mut().flatten().for_each(|socket| socket.joins = socket.able);
     }
 
     /// Puts up to [`BATCH`] datagrams of one family, and who sent them, into the empty `datagrams`. True while there may
@@ -184,31 +193,28 @@ impl Udp {
     ) -> io::Result<bool> {
         debug_assert!(datagrams.is_empty());
         self.came_to.clear();
-        let Some(socket) = &self.sockets[family as usize] else { return Ok(false) };
-        for _ in 0..BATCH {
-            let Ok(mut packet) = out.blank() else { return Ok(true) };
-            match socket.receive(&mut packet) {
-                Ok(Arrival::Datagram { interface, .. })
-                    if interface != 0 && self.inside.contains(&interface) =>
+        let Some(socket) = &mut self.sockets[family as usize] else { return Ok(false) };
+        while datagrams.len() < BATCH {
+            match socket.inbox.next(out) {
+                Next::Datagram(arrival, packet)
+                    if self.inside.contains(&arrival.interface) && arrival.interface != 0 =>
                 {
                     self.from_inside += 1;
-                }
-                Ok(Arrival::Datagram { from, to, .. }) => {
-                    datagrams.push((from, packet));
-                    self.came_to.push((from, to));
-                    continue;
-                }
-                Ok(Arrival::TooLong) => self.too_long += 1,
-                Err(error) => {
                     out.recycle(packet);
-                    match error.kind() {
-                        io::ErrorKind::WouldBlock => return Ok(false),
-                        _ if is_transient(&error) => continue,
-                        _ => return Err(error),
-                    }
                 }
+                Next::Datagram(arrival, packet) => {
+                    datagrams.push((arrival.from, packet));
+                    self.came_to.push((arrival.from, arrival.to));
+                }
+                Next::TooLong => self.too_long += 1,
+                Next::NoRoom => return Ok(true),
+                Next::Nothing(false) => return Ok(false),
+                Next::Nothing(true) if out.spare() == 0 => return Ok(true),
+                Next::Nothing(true) => match socket.fill(out) {
+                    Err(error) if is_transient(&error) => return Ok(true),
+                    other => other?,
+                },
             }
-            out.recycle(packet);
         }
         Ok(true)
     }
@@ -223,14 +229,43 @@ impl Udp {
 
     /// Sends all that waits in `out`. What the kernel does not take is dropped and told to `lost`.
     pub fn send_batch(&mut self, out: &mut Outbox, lost: &mut dyn FnMut(SocketAddr, &io::Error)) {
-        while let Some((to, packet)) = out.next_datagram() {
-            if let Err(error) = self.send(to, &packet) {
-                if error.raw_os_error() == Some(libc::EMSGSIZE) && self.refused.len() < REFUSED {
-                    self.refused.push((to, packet.len()));
-                }
-                lost(to, &error);
+        let mut leaving = std::mem::take(&mut self.leaving);
+        loop {
+            while leaving.len() < BATCH
+                && let Some((to, packet)) = out.next_datagram()
+            {
+                leaving.push((unmapped(to), packet));
             }
-            out.recycle(packet);
+            if leaving.is_empty() {
+                break;
+            }
+            self.send_together(&leaving, lost);
+            leaving.drain(..).for_each(|(_, packet)| out.recycle(packet));
+        }
+        self.leaving = leaving;
+    }
+
+    fn send_together(
+        &mut self,
+        mut datagrams: &[(SocketAddr, Packet)],
+        lost: &mut dyn FnMut(SocketAddr, &io::Error),
+    ) {
+        while let Some((to, _)) = datagrams.first() {
+            let Udp { sockets, sources, .. } = self;
+            let (taken, alone) = match &mut sockets[Family::of(to.ip()) as usize] {
+                Some(socket) => socket.send(datagrams, &mut |to| sources.get(to)),
+                None => (0, 1),
+            };
+            let (refused, rest) = datagrams[taken..].split_at(alone);
+            datagrams = rest;
+            // What was refused together is tried alone: the kernel takes it, or says of each what is wrong.
+            for (to, packet) in refused {
+                let Err(error) = self.send(*to, packet) else { continue };
+                if error.raw_os_error() == Some(libc::EMSGSIZE) && self.refused.len() < REFUSED {
+                    self.refused.push((*to, packet.len()));
+                }
+                lost(*to, &error);
+            }
         }
     }
 
@@ -304,11 +339,10 @@ fn is_unreachable(error: &io::Error) -> bool {
 pub struct Socket {
     descriptor: OwnedFd,
     family: Family,
-}
-
-enum Arrival {
-    Datagram { from: SocketAddr, to: Option<IpAddr>, interface: u32 },
-    TooLong,
+    /// What the kernel can do, and what of it the way out has not refused since.
+    able: Joins,
+    joins: Joins,
+    inbox: Inbox,
 }
 
 impl Socket {
@@ -326,7 +360,9 @@ impl Socket {
             _ => io::Error::new(error.kind(), format!("cannot open a UDP socket: {}", words(&error))),
         })?;
         // SAFETY: `raw` was just opened and belongs to nobody else.
-        let socket = Socket { descriptor: unsafe { OwnedFd::from_raw_fd(raw) }, family };
+        let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
+        let able = if listen.offload { Joins::switch_on(&descriptor) } else { Joins::NOTHING };
+        let socket = Socket { descriptor, family, able, joins: able, inbox: Inbox::new(able) };
         socket.configure(listen)?;
         socket.bind(listen.local, port)?;
         Ok(socket)
@@ -399,13 +435,42 @@ impl Socket {
         Ok(datagram::bound(self.as_fd(), self.family).context("read the socket's port")?.port())
     }
 
-    /// Receives one datagram behind what `packet` holds.
-    fn receive(&self, packet: &mut Packet) -> io::Result<Arrival> {
-        let arrival = datagram::receive(self.as_fd(), self.family, packet.spare_mut())?;
-        if arrival.cut || arrival.length > DATAGRAM_MAX || packet.grow(arrival.length).is_err() {
-            return Ok(Arrival::TooLong);
+    /// Has the inbox take what there is.
+    fn fill(&mut self, out: &mut Outbox) -> io::Result<()> {
+        let filled = self.inbox.fill(self.descriptor.as_fd(), self.family, self.joins, out);
+        match &filled {
+            Err(error) if self.gives_up(error) => Ok(()),
+            _ => filled,
         }
-        Ok(Arrival::Datagram { from: arrival.from, to: arrival.to, interface: arrival.interface })
+    }
+
+    /// Sends from the front of `datagrams`. Returns how many the kernel took, and how many behind those it refused.
+    fn send(
+        &mut self,
+        datagrams: &[(SocketAddr, Packet)],
+        from: &mut dyn FnMut(SocketAddr) -> Option<IpAddr>,
+    ) -> (usize, usize) {
+        let (taken, refused) = batch::send(self.descriptor.as_fd(), self.joins, datagrams, from);
+        if let Some(Refused { count, error }) = &refused
+            && !self.gives_up(error)
+            && *count > 1
+            && error.raw_os_error() == Some(libc::EIO)
+        {
+            // The way out has nobody who would calculate the checksums (udp(7)).
+            self.joins.out = false;
+        }
+        (taken, refused.map_or(0, |refused| refused.count))
+    }
+
+    /// Whether the kernel, or a filter of system calls, does not know of several messages in a call. Then there are none
+    /// from now on.
+    fn gives_up(&mut self, error: &io::Error) -> bool {
+        let unknown = self.joins.many && error.raw_os_error() == Some(libc::ENOSYS);
+        if unknown {
+            self.able.many = false;
+            self.joins.many = false;
+        }
+        unknown
     }
 }
 
@@ -436,7 +501,7 @@ mod tests {
     use crate::sys::testing::{add_address_and_wait, in_namespace};
 
     fn anywhere() -> Listen {
-        Listen { local: None, port: 0, ipv4: true, ipv6: true, mark: 0, device: None }
+        Listen { local: None, port: 0, ipv4: true, ipv6: true, mark: 0, device: None, offload: true }
     }
 
     fn at(local: &str) -> Listen {
@@ -504,15 +569,21 @@ mod tests {
             for (host, fits) in [("127.0.0.1", 1280 - 28), ("::1", 1280 - 48)] {
                 send(&mut a, address(host, &b), fits).unwrap();
                 assert_eq!(received(&mut b), [(address(host, &a), fits)]);
-                let mut out = Outbox::new(1);
-                let mut packet = out.blank().unwrap();
-                packet.append(&vec![0; fits + 1]).unwrap();
-                out.send(address(host, &b), packet);
+                // Two that are too long would leave as one message.
+                let mut out = Outbox::new(7);
+                for length in [fits, fits, fits + 1, fits + 1, fits + 1, fits, fits] {
+                    let mut packet = out.blank().unwrap();
+                    packet.append(&vec![0; length]).unwrap();
+                    out.send(address(host, &b), packet);
+                }
                 let mut lost = Vec::new();
                 a.send_batch(&mut out, &mut |to, error| lost.push((to, error.raw_os_error())));
-                assert_eq!(lost, [(address(host, &b), Some(libc::EMSGSIZE))]);
-                assert_eq!(a.next_too_long(), Some((address(host, &b), fits + 1)));
-                assert_eq!((a.next_too_long(), received(&mut b)), (None, vec![]));
+                assert_eq!(lost, [(address(host, &b), Some(libc::EMSGSIZE)); 3]);
+                for _ in 0..3 {
+                    assert_eq!(a.next_too_long(), Some((address(host, &b), fits + 1)));
+                }
+                let passed = vec![(address(host, &a), fits); 4];
+                assert_eq!((a.next_too_long(), received(&mut b)), (None, passed));
                 assert!(out.is_whole());
             }
         });

@@ -189,6 +189,7 @@ impl NodeSpec {
             enable_ipv6: true,
             sockmark: 0,
             device: None,
+            offload: true,
             tunneling: self.tunneling,
             interface: InterfaceName::new("peervpn0").expect("a sound name"),
             mtu: None,
