@@ -342,18 +342,20 @@ impl Daemon {
         while let Some((to, length)) = self.devices.udp.next_too_long() {
             self.node.handle_too_long(now, to, length, &mut self.out);
         }
-        while let Some(frame) = self.out.next_frame() {
-            let written = self.devices.tap.as_mut().map_or(Ok(()), |tap| tap.write(frame.bytes()));
-            self.out.recycle(frame);
-            if let Err(error) = written {
-                // A TAP that is down takes no frames, and that is no news.
-                self.out.count(Discard::KernelRefused);
-                if let (Trouble::Vanished, Some(tap)) = (trouble(&error), &self.devices.tap) {
-                    return Err(vanished(tap));
-                }
+        let Some(tap) = &mut self.devices.tap else {
+            while let Some(frame) = self.out.next_frame() {
+                self.out.recycle(frame);
             }
-        }
-        Ok(())
+            return Ok(());
+        };
+        let (mut refused, mut gone) = (0, false);
+        tap.write_batch(&mut self.out, &mut |error| {
+            // A TAP that is down takes no frames, and that is no news.
+            refused += 1;
+            gone |= trouble(error) == Trouble::Vanished;
+        });
+        (0..refused).for_each(|_| self.out.count(Discard::KernelRefused));
+        if gone { Err(vanished(tap)) } else { Ok(()) }
     }
 
     fn serve_control(&mut self, now: Instant) {

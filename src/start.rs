@@ -53,7 +53,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     let mut next_key = next_key.unwrap_or_default();
 
     let signals = Signals::install()?;
-    let tap = settings.tunneling.then(|| Tap::open(&settings.interface)).transpose()?;
+    let tap = settings.tunneling.then(|| Tap::open(&settings.interface, settings.offload)).transpose()?;
     let name = tap.as_ref().map(Tap::name);
     let instance = name.unwrap_or(settings.network.as_str());
     let control = open_control(instance, status_group, &log)?;

@@ -144,3 +144,32 @@ fn whatever_strangers_send_allocates_nothing() {
     }
     expect_none(&world, &nodes);
 }
+
+#[test]
+fn batches_of_datagrams_allocate_nothing() {
+    use peervpn::base::outbox::Outbox;
+    use peervpn::sys::udp::{Family, Listen, Udp};
+    let local = Some("127.0.0.1".parse().unwrap());
+    let listen = Listen { local, port: 0, ipv4: true, ipv6: false, mark: 0, device: None, offload: true };
+    let mut ends = [(); 2].map(|()| Udp::open(&listen).unwrap());
+    let to = ends[1].port();
+    let mut out = Outbox::new(200);
+    let mut datagrams = Vec::with_capacity(peervpn::base::limits::BATCH);
+    let before = allocations();
+    let mut carried = 0;
+    for round in 0..100 {
+        for n in 0..100 {
+            let mut packet = out.blank().unwrap();
+            packet.grow(if n % 30 == round % 30 { 70 } else { 1400 }).unwrap();
+            out.send(SocketAddr::from(([127, 0, 0, 1], to)), packet);
+        }
+        ends[0].send_batch(&mut out, &mut |_, error| panic!("{error}"));
+        let mut more = true;
+        while more {
+            more = ends[1].receive_batch(Family::V4, &mut out, &mut datagrams).unwrap();
+            carried += datagrams.len();
+            datagrams.drain(..).for_each(|(_, packet)| out.recycle(packet));
+        }
+    }
+    assert_eq!((carried, allocations() - before), (10_000, 0));
+}

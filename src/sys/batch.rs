@@ -24,9 +24,10 @@ use crate::base::packet::Packet;
 use crate::sys::datagram::{self, Arrival, Control, Family, Name, UDP_GRO, UDP_SEGMENT};
 use crate::sys::{check, length_of, set_option};
 
-/// Messages of one call, out and in.
+/// Messages of one call, out and in. Of those that the kernel joins, few are a batch.
 const OUT: usize = 16;
 const IN: usize = 8;
+const IN_JOINED: usize = 2;
 /// The most datagrams that the kernel joins or cuts (`UDP_MAX_SEGMENTS` before Linux 6.9), and bytes of them: an IPv4
 /// packet less its headers.
 const SEGMENTS: usize = 64;
@@ -186,6 +187,8 @@ pub(crate) struct Inbox {
     at: usize,
     /// Whether the kernel had no more.
     drained: bool,
+    /// Whether the kernel joined something of what came last.
+    joined: bool,
 }
 
 /// A message.
@@ -220,6 +223,7 @@ impl Inbox {
             came: Vec::with_capacity(IN),
             at: 0,
             drained: false,
+            joined: false,
         }
     }
 
@@ -235,7 +239,12 @@ impl Inbox {
         out: &mut Outbox,
     ) -> io::Result<()> {
         debug_assert!(self.came.is_empty());
-        let wanted = if joins.many { IN } else { 1 };
+        let wanted = match joins.many {
+            true if self.joined => IN_JOINED,
+            true => IN,
+            false => 1,
+        };
+        self.joined = false;
         let mut packets = [const { None }; IN];
         let mut asked = 0;
         while asked < wanted
@@ -358,6 +367,7 @@ impl Inbox {
         let first = arrival.segment.map_or(length, |segment| segment.min(length));
         let begin = at * REST + DATAGRAM_MAX;
         let (mut from, mut to) = (begin, begin);
+        self.joined |= length > first;
         arrival.cut |= first > DATAGRAM_MAX || packet.grow(first).is_err();
         // Of the others the packet holds what it had room for. That goes in front of what is in the buffer.
         let held = length.min(DATAGRAM_MAX).saturating_sub(first);

@@ -18,6 +18,7 @@ pub mod helper;
 pub mod log;
 pub mod multicast;
 pub mod netlink;
+mod offload;
 pub mod privileges;
 pub mod resolver;
 pub mod signals;

@@ -221,7 +221,7 @@ mod tests {
     fn a_beacon_is_heard_on_the_networks_that_were_named() {
         in_namespace("a_beacon_is_heard_on_the_networks", || {
             let mut netlink = Netlink::open().unwrap();
-            let _tap = Tap::open(&InterfaceName::new("lan").unwrap()).unwrap();
+            let _tap = Tap::open(&InterfaceName::new("lan").unwrap(), true).unwrap();
             let link = netlink.link("lan").unwrap().unwrap();
             netlink.set_up(&link).unwrap();
             add_address_and_wait(&mut netlink, &link, "192.168.7.1", 24);
@@ -257,7 +257,7 @@ mod tests {
     fn what_a_router_has_passed_on_is_no_beacon() {
         in_namespace("what_a_router_has_passed_on", || {
             let mut netlink = Netlink::open().unwrap();
-            let _tap = Tap::open(&InterfaceName::new("lan").unwrap()).unwrap();
+            let _tap = Tap::open(&InterfaceName::new("lan").unwrap(), true).unwrap();
             let link = netlink.link("lan").unwrap().unwrap();
             netlink.set_up(&link).unwrap();
             add_address_and_wait(&mut netlink, &link, "192.168.7.1", 24);

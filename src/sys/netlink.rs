@@ -445,7 +445,7 @@ mod tests {
     use crate::sys::testing::{add_address_and_wait, in_namespace};
 
     fn tap(name: &str) -> (Tap, Link) {
-        let tap = Tap::open(&InterfaceName::new(name).unwrap()).unwrap();
+        let tap = Tap::open(&InterfaceName::new(name).unwrap(), true).unwrap();
         let link = Netlink::open().unwrap().link(name).unwrap().unwrap();
         (tap, link)
     }
