@@ -6,6 +6,7 @@
 #   lab_open DIRECTORY PREFIX     everything made is written down in DIRECTORY; namespaces begin with PREFIX
 #   host NAME [router]            a host; a router forwards
 #   cable A IF_A B IF_B           a cable between two hosts
+#   frames HOST IF                no super-frames on that cable
 #   on HOST COMMAND…              runs a command there, in /
 #   box HOST WAN [fully-random]   makes a host a NAT and firewall, as providers and home routers have them
 #   start HOST ARGUMENT…          peervpn ARGUMENT… there, in the background; its words go to DIRECTORY/HOST.log
@@ -86,6 +87,10 @@ cable() {
     on "$a" ip link set "$if_a" up
     on "$b" ip link set "$if_b" up
 }
+
+# Nothing longer than a frame leaves HOST by IF: what its kernel would send as one is cut in front of the cable, as by a
+# network card, so that what is counted or recorded there is what a real cable carries.
+frames() { on "$1" ip link set "$2" gso_max_segs 1; }
 
 on() {
     local holder

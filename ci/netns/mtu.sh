@@ -12,9 +12,8 @@ host b
 cable a wan b wan
 on a ip address add 192.0.2.1/24 dev wan
 on b ip address add 192.0.2.2/24 dev wan
-# This cable is to be seen as a real one: what leaves as one message is cut in front of it, not behind.
-on a ip link set wan gso_max_segs 1
-on b ip link set wan gso_max_segs 1
+frames a wan
+frames b wan
 conf a <<<"ifconfig4 10.99.0.1/24"
 conf b <<<"ifconfig4 10.99.0.2/24
 initpeers 192.0.2.1 7000"
