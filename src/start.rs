@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use crate::base::ids::{Mac, ShortId};
 use crate::base::limits::MTU_AUTO;
-use crate::base::settings::{InterfaceName, LanDiscovery, Secret, Settings};
+use crate::base::settings::{CallFilter, InterfaceName, LanDiscovery, Secret, Settings};
 use crate::crypto::identity::{Identity, short_id};
 use crate::daemon::{Daemon, Devices};
 use crate::node::Node;
@@ -24,11 +24,13 @@ use crate::sys::crash;
 use crate::sys::events::Events;
 use crate::sys::files::effective_user;
 use crate::sys::helper::{HOOK_LIMIT, Helper, Plan};
+use crate::sys::landlock;
 use crate::sys::log::Logger;
 use crate::sys::multicast::Multicast;
 use crate::sys::netlink::{Link, Netlink};
 use crate::sys::privileges;
 use crate::sys::resolver::Resolver;
+use crate::sys::seccomp;
 use crate::sys::signals::Signals;
 use crate::sys::tap::Tap;
 use crate::sys::udp::{Listen, Udp};
@@ -93,6 +95,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
         Some(rights) => rights.drop_rights()?,
         None => privileges::keep_rights()?,
     }
+    confine(settings.call_filter, &log)?;
 
     let mut node = Node::new(&settings, &secrets.network, &secrets.node, &seed, clock.now());
     node.set_handshake_cost(clock.now(), handshake_cost);
@@ -118,6 +121,25 @@ fn need_root(settings: &Settings) -> io::Result<()> {
             ),
         )),
         _ => Ok(()),
+    }
+}
+
+/// S23: from here on nothing can be opened, and no system call be made, that the loop has no use for.
+fn confine(filter: CallFilter, log: &Logger) -> io::Result<()> {
+    if let Err(error) = landlock::fence_in() {
+        log.debug(format_args!("no Landlock: {error}"));
+    }
+    let filtered = if filter == CallFilter::Off { Ok(()) } else { seccomp::filter_calls() };
+    match filtered {
+        Err(error) if filter == CallFilter::Always => Err(io::Error::new(
+            error.kind(),
+            format!("cannot filter system calls: {error} (forceseccomp no would go on without)"),
+        )),
+        Err(error) => {
+            log.info(format_args!("system calls are not filtered: {error}"));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

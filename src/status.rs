@@ -240,7 +240,7 @@ mod tests {
     use crate::base::ids::HostId;
     use crate::base::limits::PACKETS;
     use crate::base::outbox::Outbox;
-    use crate::base::settings::{InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret};
+    use crate::base::settings::{CallFilter, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret};
 
     fn settings(initpeers: Vec<Host>) -> Settings {
         Settings {
@@ -274,6 +274,7 @@ mod tests {
             use_relay: true,
             keyfile: None,
             privileges: None,
+            call_filter: CallFilter::Off,
             status_group: None,
             loglevel: LogLevel::Info,
         }

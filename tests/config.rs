@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use peervpn::base::settings::{LogLevel, Privileges, Settings};
+use peervpn::base::settings::{CallFilter, LogLevel, Privileges, Settings};
 use peervpn::config::options::{OPTIONS, find};
 use peervpn::config::{FILE_MAX, Fault, Loaded, Notice, load};
 use zeroize::Zeroizing;
@@ -311,7 +311,7 @@ fn a_key_may_hold_anything_in_quotes_and_ends_at_a_comment_without() {
 #[test]
 fn what_is_gone_or_idle_is_told_with_its_line() {
     let text = "psk verysecurepassword\necho hello\nengine padlock\nenableconsole yes\nenablevirtserv no\n\
-                enableprivdrop no\nchroot /var/empty\n";
+                enableprivdrop no\nchroot /var/empty\nenableseccomp no\nforceseccomp yes\n";
     let told: Vec<String> = loaded(text).notices.iter().map(Notice::to_string).collect();
     assert_eq!(
         told,
@@ -320,6 +320,7 @@ fn what_is_gone_or_idle_is_told_with_its_line() {
             "test.conf:3: option 'engine': hardware acceleration is detected by itself",
             "test.conf:4: option 'enableconsole': 'peervpn status' has replaced the console",
             "test.conf:7: option 'chroot': has no effect while rights are kept (enableprivdrop is no)",
+            "test.conf:9: option 'forceseccomp': has no effect without the filter (enableseccomp is no)",
         ]
     );
 }
@@ -327,6 +328,14 @@ fn what_is_gone_or_idle_is_told_with_its_line() {
 #[test]
 fn rights_are_kept_only_when_asked_for() {
     assert_eq!(settings("psk verysecurepassword\nenableprivdrop no\n").privileges, None);
+}
+
+#[test]
+fn system_calls_are_filtered_unless_told_otherwise() {
+    let filter = |lines: &str| settings(&format!("psk verysecurepassword\n{lines}")).call_filter;
+    assert_eq!(filter(""), CallFilter::WherePossible);
+    assert_eq!(filter("forceseccomp yes\n"), CallFilter::Always);
+    assert_eq!(filter("enableseccomp no\n"), CallFilter::Off);
 }
 
 #[test]

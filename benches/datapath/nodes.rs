@@ -9,7 +9,9 @@ use peervpn::base::ids::Suite;
 use peervpn::base::limits::{BATCH, CIRCUIT_PACKETS, FLOODS_PER_SECOND, PACKETS};
 use peervpn::base::outbox::Outbox;
 use peervpn::base::packet::Packet;
-use peervpn::base::settings::{Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret, Settings};
+use peervpn::base::settings::{
+    CallFilter, Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret, Settings,
+};
 use peervpn::base::time::{Duration, Instant};
 use peervpn::node::Node;
 
@@ -210,6 +212,7 @@ fn settings(knows_hub: bool) -> Settings {
         use_relay: true,
         keyfile: None,
         privileges: None,
+        call_filter: CallFilter::Off,
         status_group: None,
         loglevel: LogLevel::Info,
     }

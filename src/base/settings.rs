@@ -77,6 +77,8 @@ pub struct Settings {
     pub keyfile: Option<PathBuf>,
     /// What becomes of the process's rights after the start; none keeps them.
     pub privileges: Option<Privileges>,
+    /// Whether to make no system calls but those that are needed.
+    pub call_filter: CallFilter,
     /// The group whose members may ask for the status; none leaves it to root.
     pub status_group: Option<String>,
     /// What is worth a log line.
@@ -100,6 +102,17 @@ impl Settings {
 /// Whether so many equal bits in front put an address in a subnet. A prefix of no bits is the whole world, no subnet.
 fn is_subnet(prefix: u8, equal: u32) -> bool {
     prefix != 0 && equal >= u32::from(prefix)
+}
+
+/// Whether the system calls are filtered after the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallFilter {
+    /// All that the rights allow can be called.
+    Off,
+    /// If the kernel can.
+    WherePossible,
+    /// Or the program does not run.
+    Always,
 }
 
 /// A network's name in its normal form: `A` to `Z`, `0` to `9` and `_`, at most 255 bytes.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::base::ids::{Mac, NodeRef, Suite};
 use crate::base::settings::{
-    Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Privileges, Secret, Settings,
+    CallFilter, Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Privileges, Secret, Settings,
 };
 use crate::config::options::OPTIONS;
 use crate::config::value;
@@ -58,6 +58,8 @@ pub(crate) struct Draft {
     pub(crate) user: String,
     pub(crate) group: String,
     pub(crate) chroot: Option<PathBuf>,
+    pub(crate) seccomp: bool,
+    pub(crate) force_seccomp: bool,
     pub(crate) status_group: String,
     pub(crate) loglevel: LogLevel,
 }
@@ -84,12 +86,14 @@ impl Draft {
     /// Options that were set and have no effect: the option and why.
     pub(crate) fn idle(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         const NO_TAP: &str = "has no effect without a virtual interface (enabletunneling is no)";
+        const NO_FILTER: &str = "has no effect without the filter (enableseccomp is no)";
         const NO_DROP: &str = "has no effect while rights are kept (enableprivdrop is no)";
         [
             ("ifconfig4", NO_TAP, !self.tunneling && self.ifconfig4.is_some()),
             ("ifconfig6", NO_TAP, !self.tunneling && self.ifconfig6.is_some()),
             ("mac", NO_TAP, !self.tunneling && self.mac.is_some()),
             ("chroot", NO_DROP, !self.privdrop && self.chroot.is_some()),
+            ("forceseccomp", NO_FILTER, !self.seccomp && self.force_seccomp),
         ]
         .into_iter()
         .filter_map(|(option, why, idle)| idle.then_some((option, why)))
@@ -156,6 +160,11 @@ impl Draft {
                 group: self.group,
                 chroot: self.chroot,
             }),
+            call_filter: match (self.seccomp, self.force_seccomp) {
+                (false, _) => CallFilter::Off,
+                (true, false) => CallFilter::WherePossible,
+                (true, true) => CallFilter::Always,
+            },
             status_group: Some(self.status_group).filter(|name| !name.is_empty()),
             loglevel: self.loglevel,
         })

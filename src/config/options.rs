@@ -105,8 +105,10 @@ pub const OPTIONS: &[Row] = &[
     row("group", "NAME", "nogroup", |d, v| set(&mut d.group, value::account(v))).help("become this group"),
     row("chroot", "DIRECTORY", "", |d, v| some(&mut d.chroot, value::directory(v)))
         .help("the only directory to be seen after the start"),
-    off_yet("enableseccomp").help("filter system calls"),
-    off_yet("forceseccomp").help("refuse to run without the filter"),
+    row("enableseccomp", "yes|no", "yes", |d, v| set(&mut d.seccomp, value::boolean(v)))
+        .help("end the program when it makes a system call that it does not need"),
+    row("forceseccomp", "yes|no", "no", |d, v| set(&mut d.force_seccomp, value::boolean(v)))
+        .help("refuse to run on kernels that cannot do that"),
     row("cipher", CIPHERS, "aes256-sha256", |d, v| set(&mut d.ciphers, value::ciphers(v)))
         .help("data ciphers, the preferred one first, with blanks between them"),
     row("statusgroup", "NAME", "", |d, v| set(&mut d.status_group, value::account(v)))
@@ -332,7 +334,7 @@ mod tests {
     #[test]
     fn what_does_not_exist_yet_says_so_in_these_words() {
         let no_value_yet = ["statefile"];
-        let off = ["enablenat64clat", "enableportmap", "enableseccomp", "forceseccomp"];
+        let off = ["enablenat64clat", "enableportmap"];
         for name in no_value_yet {
             let refused = find(name).unwrap().apply(&mut Draft::new(), "something");
             assert_eq!(refused, Err("not supported yet".into()), "{name}");
@@ -393,6 +395,8 @@ mod tests {
             ("user", "peervpn"),
             ("group", "peervpn"),
             ("chroot", "/var/empty"),
+            ("enableseccomp", "no"),
+            ("forceseccomp", "yes"),
             ("cipher", "chacha20-poly1305 aes256-sha256"),
             ("statusgroup", "adm"),
             ("loglevel", "debug"),

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use peervpn::base::ids::{Mac, NodeRef, Suite};
 use peervpn::base::settings::{
-    DEFAULT_PORT, Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret, Settings,
+    CallFilter, DEFAULT_PORT, Host, InterfaceName, LanDiscovery, LogLevel, NetworkName, Secret, Settings,
 };
 use sha2::{Digest, Sha256};
 
@@ -207,6 +207,7 @@ impl NodeSpec {
             use_relay: self.use_relay,
             keyfile: None,
             privileges: None,
+            call_filter: CallFilter::Off,
             status_group: None,
             loglevel: LogLevel::Info,
         }
