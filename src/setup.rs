@@ -17,6 +17,8 @@ use crate::sys::files;
 
 /// Where the identity is kept if nothing else is said.
 const KEYFILE: &str = "/etc/peervpn/key";
+/// Where Debian's package puts the service of all files in /etc/peervpn.
+const SERVICE: &str = "/usr/lib/systemd/system/peervpn@.service";
 
 /// Asks, writes, and returns what there is to say at the end. `new_psk` makes a key.
 ///
@@ -312,17 +314,40 @@ fn farewell(plan: &Plan, place: &Place, kept: Option<&Path>, reached_at: Option<
             let usual = USUAL_FILES.iter().any(|usual| Path::new(usual) == file);
             let named = if usual { String::new() } else { format!(" {}", file.display()) };
             text.extend(["\nStart it:\n  sudo peervpn", &named, "\n"]);
+            if let Some(network) = network_of(file).filter(|_| Path::new(SERVICE).exists()) {
+                text.extend(["or, now and at each boot:\n  sudo systemctl enable --now peervpn@", network, "\n"]);
+            }
         }
     }
-    text.push_str("\nBring the next node in: run this line there (it holds the key), or 'peervpn setup' without it.\n  ");
+    text.push_str(
+        "\nBring the next node in: run this line there, as root without the sudo (it holds the key), or\n'peervpn setup' \
+         without it.\n  ",
+    );
     text.push_str(&plan.invitation(reached_at));
     text.push('\n');
     text
 }
 
+/// The name by which the packages' service knows a file.
+fn network_of(file: &Path) -> Option<&str> {
+    file.to_str()?.strip_prefix("/etc/peervpn/")?.strip_suffix(".conf").filter(|name| !name.contains('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_where_the_service_looks_is_a_network() {
+        for (file, name) in [
+            ("/etc/peervpn/peervpn.conf", Some("peervpn")),
+            ("/etc/peervpn/a/b.conf", None),
+            ("/etc/peervpn.conf", None),
+            ("home.conf", None),
+        ] {
+            assert_eq!(network_of(Path::new(file)), name);
+        }
+    }
 
     #[test]
     fn ports_are_added_where_none_is_named() {

@@ -90,7 +90,7 @@ const KEY: &str = "psk correct horse battery staple\n";
 /// The line for the shell that ends what `setup` says.
 fn invitation(said: &str) -> String {
     let line = said.lines().last().unwrap().trim();
-    line.strip_prefix("echo '").unwrap().strip_suffix("' | sudo peervpn setup --join").unwrap().to_owned()
+    line.strip_prefix("echo '").unwrap().split_once("' | sudo peervpn setup --join").unwrap().0.to_owned()
 }
 
 #[test]

@@ -30,7 +30,8 @@ fn repository(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The blocks of a document that are marked so, without their fences.
+/// The blocks of a document that are marked so, without their fences. Behind the mark may stand on which host
+/// `ci/netns/readme.sh` runs them.
 fn blocks(document: &str, mark: &str) -> Vec<String> {
     let mut blocks: Vec<String> = Vec::new();
     let mut inside = None;
@@ -38,8 +39,9 @@ fn blocks(document: &str, mark: &str) -> Vec<String> {
         match (line.strip_prefix("```"), inside) {
             (Some(_), Some(_)) => inside = None,
             (Some(info), None) => {
-                inside = Some(info == mark);
-                if info == mark {
+                let is_marked = info.split(' ').next() == Some(mark);
+                inside = Some(is_marked);
+                if is_marked {
                     blocks.push(String::new());
                 }
             }

@@ -75,6 +75,22 @@ fi
 : >"$1/$2.ready"
 exec sleep infinity'
 
+# own_etc HOST: an /etc of its own, with everything that the machine's has but settings of PeerVPN, for one host alone.
+own_etc() { on "$1" sh -c "$OWN_ETC"; }
+
+# shellcheck disable=SC2016 # expanded in the host
+OWN_ETC='set -e
+mkdir /run/etc
+mount --rbind /etc /run/etc
+mount -t tmpfs -o mode=755 etc /etc
+for entry in /run/etc/*; do
+    if [ -L "$entry" ]; then cp -P "$entry" /etc/
+    else ln -s "$entry" /etc/
+    fi
+done
+rm -f /etc/config /etc/peervpn /etc/peervpn.conf
+mkdir /etc/config'
+
 set_kernel() {
     # shellcheck disable=SC2016 # expanded in the host
     on "$1" sh -c '[ ! -e "/proc/sys/net/$1" ] || echo "$2" >"/proc/sys/net/$1"' sh "$2" "$3"

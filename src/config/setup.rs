@@ -4,6 +4,8 @@
 //! The key is never an argument, where every user of a machine could read it (S16): the invitation is a line for
 //! standard input.
 
+use core::net::Ipv4Addr;
+
 use zeroize::Zeroizing;
 
 use crate::base::settings::NetworkName;
@@ -11,6 +13,7 @@ use crate::config::convert;
 use crate::config::draft::Draft;
 use crate::config::fault::Fault;
 use crate::config::options::find;
+use crate::config::value;
 use crate::config::write::conf_line;
 
 /// The answers.
@@ -131,7 +134,20 @@ impl Plan {
             });
         }
         line.push_str("' | sudo peervpn setup --join");
+        if let Some(address) = self.next_address() {
+            line.extend([" --address ", &address]);
+        }
         line
+    }
+
+    /// An address for the next node: the one after this node's own, where its network has one.
+    fn next_address(&self) -> Option<String> {
+        let (own, len) = value::ifconfig4(self.address.as_deref()?).ok()?;
+        let hosts = u32::MAX.checked_shr(len.into())?;
+        let next = u32::from(own).checked_add(1)?;
+        // The last one is the network's broadcast address.
+        let free = next & hosts != hosts && next & hosts > 1;
+        free.then(|| format!("{}/{len}", Ipv4Addr::from(next)))
     }
 }
 
@@ -218,11 +234,29 @@ mod tests {
             let line = plan.invitation(reached_at);
             // What the shell's echo would print.
             let quoted =
-                line.strip_prefix("echo ").unwrap().strip_suffix(" | sudo peervpn setup --join").unwrap();
+                line.strip_prefix("echo ").unwrap().split_once(" | sudo peervpn setup --join").unwrap().0;
             let fed = quoted.replace(r"'\''", "\u{1}").replace('\'', "").replace('\u{1}', "'");
             let invitation = Invitation::read(&fed).unwrap();
             assert_eq!((invitation.network.as_str(), invitation.psk), ("MY_FLATS", plan.psk));
             assert_eq!(invitation.peer.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn an_invitation_offers_the_next_address_of_the_network() {
+        for (own, next) in [
+            (Some("10.99.0.1/24"), Some("10.99.0.2/24")),
+            (Some("10.99.0.255/16"), Some("10.99.1.0/16")),
+            (Some("10.99.0.254/24"), None),
+            (Some("10.99.0.1/32"), None),
+            (Some("255.255.255.254/0"), None),
+            (Some("fd00::1/64"), None),
+            (None, None),
+        ] {
+            let plan = Plan { address: own.map(str::to_owned), ..plan() };
+            let line = plan.invitation(None);
+            let offered = line.split_once("--join --address ").map(|(_, address)| address);
+            assert_eq!(offered, next, "{own:?}");
         }
     }
 
