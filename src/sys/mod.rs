@@ -14,6 +14,8 @@ pub mod crash;
 pub mod datagram;
 pub mod events;
 pub mod files;
+#[cfg(any(test, target_env = "musl"))]
+mod heap;
 pub mod helper;
 pub mod landlock;
 pub mod log;
