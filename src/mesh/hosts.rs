@@ -36,10 +36,13 @@ impl HostEntry {
         self.addresses().any(|known| known == address)
     }
 
-    /// Takes in what its name resolves to; true when that adds an address. No answer leaves the old ones.
+    /// Takes in what its name resolves to; true when that adds an address. No answer leaves the old ones, and is asked
+    /// for again at the next try: a router's own name server starts after us.
     pub fn resolved(&mut self, found: &[SocketAddr]) -> bool {
         let news = found.iter().take(ADDRESSES_PER_HOST).any(|address| !self.has(*address));
-        if !found.is_empty() {
+        if found.is_empty() {
+            self.asked = None;
+        } else {
             self.addresses = [None; ADDRESSES_PER_HOST];
             for (place, address) in self.addresses.iter_mut().zip(found) {
                 *place = Some(*address);
@@ -115,5 +118,15 @@ mod tests {
         assert!(host.wants_resolving(Instant::ZERO + RESOLVE_AFTER));
         host.forget_resolving();
         assert!(host.wants_resolving(Instant::ZERO + RESOLVE_AFTER));
+    }
+
+    #[test]
+    fn a_name_without_an_answer_is_asked_for_at_the_next_try() {
+        let mut host = HostEntry::new(Instant::ZERO);
+        assert!(host.wants_resolving(Instant::ZERO));
+        host.resolved(&[]);
+        assert!(host.wants_resolving(Instant::ZERO));
+        host.resolved(&["192.0.2.1:7000".parse().unwrap()]);
+        assert!(!host.wants_resolving(Instant::ZERO));
     }
 }

@@ -275,9 +275,19 @@ fn drain(signals: &OwnedFd) {
     while unsafe { libc::read(signals.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) } > 0 {}
 }
 
+/// libc's order, but the families take turns (RFC 8305, section 4): of a name with many addresses none of either family
+/// would be tried otherwise, as there is a limit to how many are kept.
+fn take_turns(found: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first = found.first().is_some_and(SocketAddr::is_ipv6);
+    let (leading, other): (Vec<_>, Vec<_>) = found.iter().partition(|address| address.is_ipv6() == first);
+    let longest = leading.len().max(other.len());
+    (0..longest).flat_map(|at| [leading.get(at), other.get(at)]).flatten().copied().collect()
+}
+
 fn write_addresses(host: HostId, found: &[SocketAddr]) -> Vec<u8> {
     let mut message = host.0.to_be_bytes().to_vec();
-    let kept = &found[..found.len().min(ADDRESSES_PER_HOST)];
+    let mut kept = take_turns(found);
+    kept.truncate(ADDRESSES_PER_HOST);
     message.push(u8::try_from(kept.len()).unwrap_or(0));
     for address in kept {
         let (family, bytes, scope) = match address {
@@ -354,6 +364,10 @@ mod tests {
             "many" => {
                 Ok((1..=20).map(|n| SocketAddr::from((Ipv4Addr::new(192, 0, 2, n), host.port))).collect())
             }
+            "both" => Ok((1..=20)
+                .map(|n| SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n), host.port)))
+                .chain(one("192.0.2.1:7001"))
+                .collect()),
             "nothing" => Ok(Vec::new()),
             "unknown" => Err(io::Error::other("failed to lookup address information: no such\nname")),
             _ => Ok(one("[fe80::1%3]:7001")),
@@ -432,7 +446,7 @@ mod tests {
     #[test]
     fn whatever_a_lookup_comes_to_is_an_answer() {
         let _guard = child::forking();
-        let mut resolver = pretending(&["crashes", "many", "nothing", "unknown", "scoped"]);
+        let mut resolver = pretending(&["crashes", "many", "nothing", "unknown", "scoped", "both"]);
         let mut found = |number| {
             assert_eq!(resolver.ask(HostId(number)), None);
             answer(&mut resolver).found
@@ -442,6 +456,29 @@ mod tests {
         assert_eq!(found(2).unwrap_err(), "it has no address");
         assert_eq!(found(3).unwrap_err(), "no suchname");
         assert_eq!(found(4).unwrap(), one("[fe80::1%3]:7001"));
+        let both = found(5).unwrap();
+        assert_eq!(both.len(), ADDRESSES_PER_HOST);
+        assert_eq!(both[..2], ["[2001:db8::1]:7001", "192.0.2.1:7001"].map(|text| text.parse().unwrap()));
+    }
+
+    #[test]
+    fn the_families_take_turns_and_each_keeps_its_order() {
+        let at = |text: &str| -> SocketAddr { format!("{text}:7000").parse().unwrap() };
+        for (found, turns) in [
+            (&[][..], &[][..]),
+            (&["192.0.2.1", "192.0.2.2"], &["192.0.2.1", "192.0.2.2"]),
+            (
+                &["[2001:db8::1]", "[2001:db8::2]", "192.0.2.1"],
+                &["[2001:db8::1]", "192.0.2.1", "[2001:db8::2]"],
+            ),
+            (
+                &["192.0.2.1", "[2001:db8::1]", "[2001:db8::2]"],
+                &["192.0.2.1", "[2001:db8::1]", "[2001:db8::2]"],
+            ),
+        ] {
+            let of = |texts: &[&str]| texts.iter().map(|text| at(text)).collect::<Vec<_>>();
+            assert_eq!(take_turns(&of(found)), of(turns));
+        }
     }
 
     #[test]
