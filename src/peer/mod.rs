@@ -278,7 +278,12 @@ impl Peer {
             self.confirm = None;
         }
         self.busy |= matches!(kind, Kind::Frame | Kind::Fragment);
-        self.heard(now, from, length);
+        // A challenge is a question whether this is a path, and no sign that it is one for the peer.
+        if kind == Kind::Challenge && self.path == Some(from) {
+            self.live.heard(now);
+        } else {
+            self.heard(now, from, length);
+        }
         Ok(kind)
     }
 
