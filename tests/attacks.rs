@@ -1151,7 +1151,9 @@ fn nothing_that_a_stranger_sends_is_answered_by_more_bytes() {
         };
         if round % 3 != 0 {
             bytes[0] = chance.u32().to_be_bytes()[0] % 9;
-            bytes.get_mut(1).map(|flags| *flags = 0);
+            if let Some(flags) = bytes.get_mut(1) {
+                *flags = 0;
+            }
         }
         if round % 4 == 1 {
             let at = chance.u32() as usize % bytes.len();

@@ -136,7 +136,7 @@ impl Admission {
         let easy = self.waiting.is_empty()
             && self.strangers.left(now) > STRANGERS_BURST / 2
             && answers < ANSWERS_EASY;
-        if !proved && !(easy && self.may_answer(now, path)) {
+        if !(proved || easy && self.may_answer(now, path)) {
             return self.ask_again(now, path, ephemeral);
         }
         if proved && !self.take(now, path, Budget::Handshakes) {

@@ -43,6 +43,7 @@ pub fn fence_in() -> io::Result<()> {
     // SAFETY: asked for its version, the kernel wants no structure.
     let version =
         check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0usize, VERSION) })?;
+    #[allow(clippy::useless_conversion, reason = "it is as long as a register")]
     let (handled, length) = known(version.into());
     // SAFETY: the structure lives through the call, has at least that length, and is only read.
     let made =

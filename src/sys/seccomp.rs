@@ -223,6 +223,7 @@ const fn instruction(code: u32, yes: usize, no: usize, number: u32) -> sock_filt
 /// # Errors
 /// The kernel's: `EINVAL` from one that was built without filters.
 pub fn filter_calls() -> io::Result<()> {
+    #[allow(clippy::cast_possible_truncation, reason = "it is made here, and short")]
     let program =
         libc::sock_fprog { len: const { LENGTH as libc::c_ushort }, filter: PROGRAM.as_ptr().cast_mut() };
     let zero: c_ulong = 0;
@@ -408,6 +409,7 @@ mod tests {
             || unsafe {
                 libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0);
             },
+            // SAFETY: as above.
             || unsafe {
                 libc::execve(
                     c"/bin/true".as_ptr(),
@@ -415,9 +417,11 @@ mod tests {
                     [core::ptr::null()].as_ptr(),
                 );
             },
+            // SAFETY: as above.
             || unsafe {
                 libc::fork();
             },
+            // SAFETY: as above.
             || unsafe {
                 libc::kill(libc::getppid(), 0);
             },

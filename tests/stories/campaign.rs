@@ -1,6 +1,7 @@
 //! What takes hours: the worlds of `nats.rs`, the cases of `recovery.rs` and the growth of a mesh, in numbers. Run by
 //! `ci/campaign`, which shares them out among processes; not part of the ordinary tests.
 #![allow(clippy::print_stdout, reason = "what comes of it is the point")]
+#![allow(clippy::disallowed_methods, reason = "a test takes no other arguments")]
 
 use peervpn::base::time::Duration;
 
