@@ -1,5 +1,8 @@
 //! Once a node has its peers, nothing that happens on its data path allocates: frames, floods, relayed packets, new
 //! keys, whole handshakes, and whatever strangers throw at it. So no table grows either.
+//!
+//! Texts of a configuration may allocate; the same meter shows that they do in proportion to their length, whatever they
+//! say.
 #![allow(unsafe_code, reason = "an allocator that counts cannot be written without it")]
 
 #[path = "sim/mod.rs"]
@@ -9,20 +12,23 @@ pub mod sim;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use peervpn::base::ids::Mac;
 use peervpn::base::time::Duration;
+use peervpn::config::{self, convert, section};
 
 use sim::chance::Chance;
 use sim::nat::NatSpec;
 use sim::spec::{member, public};
 use sim::{Id, Site, World};
 
-/// The system's allocator, and one counter a thread.
+/// The system's allocator, and two counters a thread.
 struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 /// How often this thread allocated so far.
@@ -30,14 +36,15 @@ fn allocations() -> u64 {
     ALLOCATIONS.with(Cell::get)
 }
 
-fn count() {
+fn count(size: usize) {
     ALLOCATIONS.with(|count| count.set(count.get() + 1));
+    BYTES.with(|bytes| bytes.set(bytes.get() + size));
 }
 
-// SAFETY: every call goes to the system's allocator as it came; the counter needs no allocation and no destructor.
+// SAFETY: every call goes to the system's allocator as it came; the counters need no allocation and no destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller's promises are handed on.
         unsafe { System.alloc(layout) }
     }
@@ -48,7 +55,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size);
         // SAFETY: as above.
         unsafe { System.realloc(at, layout, size) }
     }
@@ -172,4 +179,55 @@ fn batches_of_datagrams_allocate_nothing() {
         }
     }
     assert_eq!((carried, allocations() - before), (10_000, 0));
+}
+
+/// Texts that make their readers work, of about `length` bytes each: what they are, and the text.
+fn laborious(length: usize) -> Vec<(&'static str, String)> {
+    let key = "psk 'a key of 12, or more'";
+    let uci =
+        |line: &str| format!("config network 'a'\n\toption {key}\n{}", line.repeat(length / line.len()));
+    let conf = |line: &str| format!("{}\n{}", key.replace('\'', "\""), line.repeat(length / line.len()));
+    vec![
+        ("commands in one line", uci("option port 7000 ;")),
+        ("one list", uci("list initpeers a\n")),
+        ("names nobody knows", uci("list enableipvx b\n")),
+        ("values nobody knows", uci("list deny b\n")),
+        ("a quote over many lines", uci("x\n").replacen('x', "option upcmd '", 1) + "'\n"),
+        ("comments", uci("# x\n")),
+        ("sections", "config network a\n".repeat(length / 17)),
+        ("options", conf("port 7000\n")),
+        ("peers", conf("initpeers a b c\n")),
+        ("unknown options", conf("enablecipherxyz no\n")),
+        ("echoes and quotes", conf("echo \"a # b\" # c\n")),
+    ]
+}
+
+/// Reads a text in both grammars and converts it in both directions; what it took: allocations, and their bytes.
+fn labour(text: &str) -> [usize; 2] {
+    let before = (allocations(), BYTES.get());
+    let mut none = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+    let _ = config::load(text.as_bytes(), "x.conf", &mut none);
+    let _ = convert::to_uci(text.as_bytes(), "x.conf", "x");
+    for network in section::read(text.as_bytes(), "x").map(|networks| networks.all).unwrap_or_default() {
+        let _ = network.load(&mut none);
+        let _ = convert::to_conf(&network);
+    }
+    [usize::try_from(allocations() - before.0).expect("few"), BYTES.get() - before.1]
+}
+
+#[test]
+fn a_configuration_costs_no_more_than_its_length_deserves() {
+    let (short, long) = (laborious(20_000), laborious(80_000));
+    for ((what, short), (_, long)) in short.iter().zip(&long) {
+        let (few, many) = (labour(short), labour(long));
+        for (few, many) in few.into_iter().zip(many) {
+            assert!(
+                many <= 5 * few + 10_000,
+                "{what}: {few} for {} bytes, {many} for {}",
+                short.len(),
+                long.len()
+            );
+        }
+        assert!(many[0] <= 2 * long.len() && many[1] <= 200 * long.len(), "{what}: {many:?}");
+    }
 }

@@ -97,6 +97,8 @@ pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -
     let written = written.to_ascii_lowercase();
     let allowed = if written.len() < 5 { 1 } else { 2 };
     known
+        // No word is nearer than their lengths are.
+        .filter(|word| word.len().abs_diff(written.len()) <= allowed)
         .map(|word| (distance(written.as_bytes(), word.as_bytes()), word))
         .filter(|&(distance, _)| distance <= allowed)
         .min_by_key(|&(distance, _)| distance)

@@ -108,10 +108,9 @@ impl<'a> Intake<'a> {
 
     /// After so many mistakes the rest is not read.
     fn check_patience(&mut self) -> Result<(), Vec<Fault>> {
-        if self.faults.len() < TOLD_MAX {
+        if self.faults.len() <= TOLD_MAX {
             return Ok(());
         }
-        self.fault(None, None, "there are more mistakes than told here".into(), None);
         Err(std::mem::take(&mut self.faults))
     }
 
@@ -134,6 +133,10 @@ impl<'a> Intake<'a> {
     }
 
     fn unknown(&mut self, line: usize, name: &str) {
+        // Looking for what was meant is the one thing here that takes long.
+        if self.faults.len() > TOLD_MAX {
+            return;
+        }
         // `port=7000` and `port: 7000` are what other programs want.
         let bare = name.split(['=', ':']).next().unwrap_or(name);
         let more = UCI_OPTIONS.iter().filter(|_| self.section.is_some()).map(|option| option.name);
@@ -171,7 +174,13 @@ impl<'a> Intake<'a> {
         Err(self.faults)
     }
 
+    /// Notes a mistake. Of those that are too many only the first is noted, as what it is.
     fn fault(&mut self, line: Option<usize>, option: Option<&str>, why: String, hint: Option<String>) {
+        let (line, option, why, hint) = match self.faults.len() {
+            0..TOLD_MAX => (line, option, why, hint),
+            TOLD_MAX => (None, None, "there are more mistakes than told here".into(), None),
+            _ => return,
+        };
         let (file, section) = (self.file.to_owned(), self.section.map(str::to_owned));
         self.faults.push(Fault { file, line, section, option: option.map(str::to_owned), why, hint });
     }

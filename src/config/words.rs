@@ -1,7 +1,7 @@
 //! Lines, keywords and arguments of a UCI file: the lower half of its grammar, with all its quotes; see
 //! [`uci`](super::uci) for the rules.
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::config::uci::{Broken, Bytes, Comment};
 
@@ -37,12 +37,16 @@ pub(super) struct Scanner<'a> {
     lines_read: usize,
     /// What bytes are counted from: the beginning of the line, less what joining lines left out.
     zero: usize,
+    /// Where an argument is put together. It has room for all of the text: what grows leaves copies of a key behind,
+    /// and what is made anew for each argument costs the text's length each time.
+    word: Bytes,
     pub(super) comments: Vec<Comment>,
 }
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a [u8]) -> Scanner<'a> {
-        Scanner { text, at: 0, end: 0, next: 0, begun: 0, lines_read: 0, zero: 0, comments: Vec::new() }
+        let word = Zeroizing::new(Vec::with_capacity(text.len()));
+        Scanner { text, at: 0, end: 0, next: 0, begun: 0, lines_read: 0, zero: 0, word, comments: Vec::new() }
     }
 
     /// Goes to the next line; false behind the last one.
@@ -117,28 +121,37 @@ impl<'a> Scanner<'a> {
 
     /// The next argument, which is empty when there is none.
     pub(super) fn argument(&mut self) -> Result<Bytes, Broken> {
+        self.scan_argument()?;
+        let word = Zeroizing::new(self.word.to_vec());
+        // Not all of its room, as its own `zeroize` would.
+        self.word.as_mut_slice().zeroize();
+        self.word.clear();
+        Ok(word)
+    }
+
+    /// Puts the next argument into `word`.
+    fn scan_argument(&mut self) -> Result<(), Broken> {
         self.skip_blanks();
-        let mut word = Zeroizing::new(Vec::with_capacity(self.end - self.at));
         if self.peek() == Some(b';') {
             self.at += 1;
-            return Ok(word);
+            return Ok(());
         }
         let mut bare = true;
         while let Some(byte) = self.peek().filter(|&byte| !is_blank(byte)) {
             bare &= !matches!(byte, b'\'' | b'"' | b'\\');
             match byte {
-                b'\'' => self.literal(&mut word)?,
-                b'"' => self.quoted(&mut word)?,
+                b'\'' => self.literal()?,
+                b'"' => self.quoted()?,
                 b'#' => self.comment(),
                 b';' if bare => self.end = self.at,
-                b';' => return Ok(word),
+                b';' => return Ok(()),
                 b'\\' if self.join_line() => {}
-                b'\\' => self.push_escaped(&mut word),
-                _ => self.push(&mut word),
+                b'\\' => self.push_escaped(),
+                _ => self.push(),
             }
         }
         self.at = self.end.min(self.at + 1);
-        Ok(word)
+        Ok(())
     }
 
     /// From the `#` at hand to the end of the line.
@@ -155,12 +168,12 @@ impl<'a> Scanner<'a> {
     }
 
     /// Between single quotes.
-    fn literal(&mut self, word: &mut Vec<u8>) -> Result<(), Broken> {
+    fn literal(&mut self) -> Result<(), Broken> {
         self.at += 1;
         loop {
             match self.peek() {
                 Some(b'\'') => break,
-                Some(_) => self.push(word),
+                Some(_) => self.push(),
                 None => self.take_line_of_quotes("EOF with unterminated '")?,
             }
         }
@@ -169,14 +182,14 @@ impl<'a> Scanner<'a> {
     }
 
     /// Between double quotes.
-    fn quoted(&mut self, word: &mut Vec<u8>) -> Result<(), Broken> {
+    fn quoted(&mut self) -> Result<(), Broken> {
         self.at += 1;
         loop {
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') if self.join_line() => {}
-                Some(b'\\') => self.push_escaped(word),
-                Some(_) => self.push(word),
+                Some(b'\\') => self.push_escaped(),
+                Some(_) => self.push(),
                 None => self.take_line_of_quotes("EOF with unterminated \"")?,
             }
         }
@@ -189,14 +202,15 @@ impl<'a> Scanner<'a> {
         if self.at < self.end { Ok(()) } else { Err(self.broken(otherwise)) }
     }
 
-    fn push(&mut self, word: &mut Vec<u8>) {
-        word.extend(self.peek());
+    fn push(&mut self) {
+        let byte = self.peek();
+        self.word.extend(byte);
         self.at += 1;
     }
 
-    fn push_escaped(&mut self, word: &mut Vec<u8>) {
+    fn push_escaped(&mut self) {
         self.at += 1;
-        self.push(word);
+        self.push();
     }
 
     /// If the backslash at hand ends its line, takes both out and the next line in.
