@@ -83,7 +83,7 @@ fn kept_in_file(path: &Path, log: &Logger) -> io::Result<Zeroizing<[u8; 32]>> {
     }
     let key = entropy()?;
     match files::create_key(path, &key) {
-        Ok(()) => log.info(format_args!("made the key of this node: {}", path.display())),
+        Ok(()) => log.info(format_args!("made the key of this node: keyfile={}", path.display())),
         // S24: a read-only or full disk is no reason to leave a router without its network.
         Err(error) => log.warn(format_args!("{error}; this is a new node to the others after each start")),
     }

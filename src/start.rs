@@ -76,7 +76,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     let network = Events::open(link.as_ref())?;
     let about = About::new(&settings, name, udp.port(), clock.now());
     log.info(format_args!(
-        "node {short} of network {}: interface {}, UDP port {}",
+        "started: node={short} network={} interface={} port={}",
         settings.network.as_str(),
         name.unwrap_or("none"),
         udp.port()

@@ -138,6 +138,8 @@ fn tell_peer(facts: &mut Facts, now: Instant, node: &Node, key: PeerKey, member:
     if let Some(session) = peer.sessions().current() {
         facts.field("key_age_s", &now.since(session.established_at()).as_secs());
         facts.field("cipher", &session.suite().name());
+        let loss = session.loss();
+        facts.maybe("loss_permille", loss.as_ref().map(|loss| loss as _));
     }
     let carried = peer.traffic();
     facts

@@ -1,4 +1,5 @@
-//! What happens, told in sentences for the log.
+//! What happens, told in sentences for the log: a sentence for people, then a colon, then `key=value` pairs for programs, with
+//! the keys of `peervpn status --json` where it has them. A value with blanks in it stands in quotes.
 //!
 //! Knows what was told before: who can make something happen again and again must not fill a router's log
 //! with it. What strangers and stations can cause is told once in [`PAUSE`], what members can, so often after a
@@ -6,7 +7,7 @@
 //! cannot be resolved is told when that begins and when it ends. No input and output here, no secrets (S16).
 #![forbid(unsafe_code)]
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::net::SocketAddr;
 
 use crate::base::event::{Event, Parting, Way};
@@ -70,41 +71,43 @@ impl Story {
 
     /// The sentence for an event; none when there is nothing to tell, or when it was told just now.
     pub fn of_event(&mut self, now: Instant, event: &Event) -> Option<Line> {
+        use LogLevel::{Debug, Info, Warn};
         match *event {
             Event::PeerUp { peer, way } => {
-                self.joined.tell(now, LogLevel::Info, || format!("peer {peer} joined, {}", words(way)))
+                self.joined.tell(now, Info, || format!("peer joined: peer={peer} {}", Tail(way)))
             }
             Event::PeerDown { peer, why } => {
-                self.left.tell(now, LogLevel::Info, || format!("peer {peer} left ({})", reason(why)))
+                self.left.tell(now, Info, || format!("peer left, {}: peer={peer}", reason(why)))
             }
-            Event::WayChanged { peer, way } => {
-                self.rerouted.tell(now, LogLevel::Info, || format!("peer {peer} now {}", words(way)))
-            }
+            Event::WayChanged { peer, way, silent } => self.rerouted.tell(now, Info, || {
+                let why = if silent { "the one before is silent" } else { "a better one answers" };
+                format!("path changed, {why}: peer={peer} {}", Tail(way))
+            }),
             Event::Rekeyed { peer } => {
-                self.rekeyed.tell(now, LogLevel::Debug, || format!("peer {peer} has a new key"))
+                self.rekeyed.tell(now, Debug, || format!("peer has a new key: peer={peer}"))
             }
             Event::HandshakeRefused { from, why } => self
                 .refused
-                .tell(now, LogLevel::Warn, || format!("handshake with {from} refused: {}", why.label())),
+                .tell(now, Warn, || format!("handshake refused, {}: address={from}", why.label())),
             Event::MacMoved { mac, to } => {
-                self.moved.tell(now, LogLevel::Info, || format!("station {mac} moved to peer {to}"))
+                self.moved.tell(now, Info, || format!("station moved to another peer: mac={mac} peer={to}"))
             }
-            Event::LoopFound { peer, floods } => self.loops.tell(now, LogLevel::Warn, || {
+            Event::LoopFound { peer, floods } => self.loops.tell(now, Warn, || {
                 let (one, other) = if floods { ("it", "this node") } else { ("this node", "it") };
-                format!("peer {peer} is on our own network too: {one} forwards broadcasts, {other} does not")
+                format!("peer is on our own network too, {one} forwards broadcasts and {other} does not: peer={peer}")
             }),
             Event::LoopOver { peer } => self
                 .loops
-                .tell(now, LogLevel::Info, || format!("peer {peer} is not on our own network any more")),
-            Event::NetworkLoops => self.loops.tell(now, LogLevel::Warn, || {
-                "what goes out at the interface comes back: the network behind it has a loop".to_owned()
+                .tell(now, Info, || format!("peer is not on our own network any more: peer={peer}")),
+            Event::NetworkLoops => self.loops.tell(now, Warn, || {
+                "what goes out at the interface comes back, the network behind it has a loop".to_owned()
             }),
-            Event::Storm { from } => self.loops.tell(now, LogLevel::Warn, || {
-                let from = from.map_or_else(|| "our own network".to_owned(), |peer| format!("peer {peer}"));
-                format!("too many broadcasts from {from}, some are dropped: is there a loop?")
+            Event::Storm { from } => self.loops.tell(now, Warn, || match from {
+                Some(peer) => format!("too many broadcasts, some are dropped; is there a loop?: peer={peer}"),
+                None => "too many broadcasts from our own network, some are dropped; is there a loop?".to_owned(),
             }),
             Event::HostIsUs(host) => self.turn(host, Standing::Ourselves, |host| {
-                (LogLevel::Info, format!("initial peer {host} is this node itself"))
+                (Info, format!("initial peer is this node itself: name={host}"))
             }),
             // The first is told by its answer, the second by who answers it.
             Event::Resolve(_) | Event::Beacon => None,
@@ -114,27 +117,28 @@ impl Story {
     /// The sentence for the resolver's answer: how many addresses it found, or why none.
     pub fn of_answer(&mut self, host: HostId, found: Result<usize, &str>) -> Option<Line> {
         match (found, self.standing(host)?) {
-            (Ok(_), Standing::Unresolved) => self
-                .turn(host, Standing::Fine, |host| (LogLevel::Info, format!("{} resolves again", host.name))),
+            (Ok(_), Standing::Unresolved) => self.turn(host, Standing::Fine, |host| {
+                (LogLevel::Info, format!("name resolves again: name={host}"))
+            }),
             (Ok(_), _) => None,
             (Err(why), before) => {
                 let level = if before == Standing::Unresolved { LogLevel::Debug } else { LogLevel::Warn };
                 let place = self.hosts.get_mut(usize::from(host.0))?;
                 place.1 = Standing::Unresolved;
-                line(level, format!("cannot resolve {}: {why}; trying again", place.0.name))
+                line(level, format!("cannot resolve a name, trying again: name={} reason=\"{why}\"", place.0))
             }
         }
     }
 
     /// The sentence for a datagram that the kernel did not take.
     pub fn of_unsent(&mut self, now: Instant, to: SocketAddr, why: &dyn Display) -> Option<Line> {
-        self.unsent.tell(now, LogLevel::Debug, || format!("cannot send to {to}: {why}"))
+        self.unsent.tell(now, LogLevel::Debug, || format!("cannot send: address={to} reason=\"{why}\""))
     }
 
     /// The sentence for events that found the queue full.
     pub fn of_lost_events(&mut self, now: Instant, all: u64) -> Option<Line> {
         self.lost.tell(now, LogLevel::Warn, || {
-            format!("too much happens at once: {all} events since the start were not told")
+            format!("too much happens at once, some of it was not told: events={all}")
         })
     }
 
@@ -162,16 +166,21 @@ fn line(level: LogLevel, text: String) -> Option<Line> {
     Some(Line { level, text })
 }
 
-fn words(way: Way) -> String {
-    match way {
-        Way::Direct(address) => format!("direct {address}"),
-        Way::Relayed(relay) => format!("relayed by {relay}"),
+/// A way as the status has it.
+struct Tail(Way);
+
+impl Display for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Way::Direct(address) => write!(f, "path=direct address={address}"),
+            Way::Relayed(relay) => write!(f, "path=relayed relay={relay}"),
+        }
     }
 }
 
 fn reason(why: Parting) -> &'static str {
     match why {
-        Parting::Goodbye => "said goodbye",
+        Parting::Goodbye => "it said goodbye",
         Parting::Silent => "silent for too long",
         Parting::Expired => "its key ended without a new one",
         Parting::Evicted => "room was needed for another",
@@ -198,7 +207,10 @@ impl Pause {
         let mut text = sentence();
         match std::mem::take(&mut self.left_out) {
             0 => (),
-            left_out => text.push_str(&format!(" (and {left_out} more like it before)")),
+            left_out => {
+                text.push_str(if text.contains('=') { " left_out=" } else { ": left_out=" });
+                text.push_str(&left_out.to_string());
+            }
         }
         line(level, text)
     }
@@ -237,33 +249,33 @@ mod tests {
             (
                 Event::PeerUp { peer: PEER, way: direct },
                 LogLevel::Info,
-                "peer 1a2b3c4d5e6f7081 joined, direct 203.0.113.10:7000",
+                "peer joined: peer=1a2b3c4d5e6f7081 path=direct address=203.0.113.10:7000",
             ),
             (
-                Event::WayChanged { peer: PEER, way: Way::Relayed(RELAY) },
+                Event::WayChanged { peer: PEER, way: Way::Relayed(RELAY), silent: true },
                 LogLevel::Info,
-                "peer 1a2b3c4d5e6f7081 now relayed by 9999999999999999",
+                "path changed, the one before is silent: peer=1a2b3c4d5e6f7081 path=relayed relay=9999999999999999",
             ),
             (
                 Event::PeerDown { peer: PEER, why: Parting::Goodbye },
                 LogLevel::Info,
-                "peer 1a2b3c4d5e6f7081 left (said goodbye)",
+                "peer left, it said goodbye: peer=1a2b3c4d5e6f7081",
             ),
-            (Event::Rekeyed { peer: PEER }, LogLevel::Debug, "peer 1a2b3c4d5e6f7081 has a new key"),
+            (Event::Rekeyed { peer: PEER }, LogLevel::Debug, "peer has a new key: peer=1a2b3c4d5e6f7081"),
             (
                 Event::HandshakeRefused { from: address(), why: Discard::BadKey },
                 LogLevel::Warn,
-                "handshake with 203.0.113.10:7000 refused: bad public key",
+                "handshake refused, bad public key: address=203.0.113.10:7000",
             ),
             (
                 Event::MacMoved { mac: Mac([2, 0, 0, 0, 0, 1]), to: PEER },
                 LogLevel::Info,
-                "station 02:00:00:00:00:01 moved to peer 1a2b3c4d5e6f7081",
+                "station moved to another peer: mac=02:00:00:00:00:01 peer=1a2b3c4d5e6f7081",
             ),
             (
                 Event::HostIsUs(HostId(1)),
                 LogLevel::Info,
-                "initial peer [2001:db8::1]:7000 is this node itself",
+                "initial peer is this node itself: name=[2001:db8::1]:7000",
             ),
         ] {
             let told = story().of_event(at(0), &event).unwrap();
@@ -283,8 +295,8 @@ mod tests {
         }
         // Another kind is not held back by it.
         assert!(story.of_unsent(at(9), address(), &"no route").is_some());
-        assert!(text(story.of_event(at(10), &knock)).ends_with("bad public key (and 9 more like it before)"));
-        assert!(text(story.of_event(at(20), &knock)).ends_with("bad public key"));
+        assert!(text(story.of_event(at(10), &knock)).ends_with(" address=203.0.113.10:7000 left_out=9"));
+        assert!(text(story.of_event(at(20), &knock)).ends_with(" address=203.0.113.10:7000"));
     }
 
     #[test]
@@ -293,15 +305,15 @@ mod tests {
         for event in [
             Event::PeerUp { peer: PEER, way },
             Event::PeerDown { peer: PEER, why: Parting::Goodbye },
-            Event::WayChanged { peer: PEER, way },
+            Event::WayChanged { peer: PEER, way, silent: false },
         ] {
             let mut story = story();
             // Twice a second for an hour, after a mesh of a common size has come up.
             let told = (0..7200).filter(|n| story.of_event(at(n / 2), &event).is_some()).count();
             assert_eq!(told, 32 + 359, "{event:?}");
             let after_the_storm = text(story.of_event(at(4000), &event));
-            assert!(after_the_storm.ends_with("(and 19 more like it before)"), "{after_the_storm}");
-            assert!(!text(story.of_event(at(4000), &event)).contains("more like it"));
+            assert!(after_the_storm.ends_with(" left_out=19"), "{after_the_storm}");
+            assert!(!text(story.of_event(at(4000), &event)).contains("left_out"));
         }
     }
 
@@ -312,10 +324,13 @@ mod tests {
         assert_eq!(story.of_answer(first, Ok(2)), None);
         let told = story.of_answer(first, Err("no such name")).unwrap();
         assert_eq!(told.level, LogLevel::Warn);
-        assert_eq!(told.text, "cannot resolve vps.example.org: no such name; trying again");
+        assert_eq!(
+            told.text,
+            "cannot resolve a name, trying again: name=vps.example.org:7000 reason=\"no such name\""
+        );
         assert_eq!(story.of_answer(first, Err("no such name")).unwrap().level, LogLevel::Debug);
         assert_eq!(story.of_answer(second, Err("no such name")).unwrap().level, LogLevel::Warn);
-        assert_eq!(text(story.of_answer(first, Ok(1))), "vps.example.org resolves again");
+        assert_eq!(text(story.of_answer(first, Ok(1))), "name resolves again: name=vps.example.org:7000");
         assert_eq!(story.of_answer(first, Ok(1)), None);
         assert_eq!(story.of_answer(HostId(7), Ok(1)), None);
     }

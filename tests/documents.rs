@@ -8,10 +8,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use peervpn::base::discard::Discard;
+use peervpn::base::event::{Event, Parting, Way};
+use peervpn::base::ids::{HostId, Mac, ShortId};
+use peervpn::base::settings::Host;
+use peervpn::base::time::Instant;
 use peervpn::config::cli::{Early, parse};
 use peervpn::config::load;
 use peervpn::config::options::{OPTIONS, UCI_OPTIONS};
 use peervpn::config::section;
+use peervpn::story::{Line, Story};
 use peervpn::views::fields::{Form, RECORDS};
 
 /// The pages at the top, and all below docs/.
@@ -201,6 +207,72 @@ fn the_page_on_status_has_every_field_and_no_other() {
         }
         assert_eq!(section.matches("\n| `").count(), record.fields.len(), "{}", record.name);
     }
+}
+
+/// A value of each kind of event, and of each form that its sentence takes.
+fn events() -> Vec<Event> {
+    let peer = ShortId([0x1a; 8]);
+    let (direct, relayed) = (Way::Direct(([203, 0, 113, 10], 7000).into()), Way::Relayed(ShortId([9; 8])));
+    let mut all = vec![
+        Event::PeerUp { peer, way: direct },
+        Event::PeerUp { peer, way: relayed },
+        Event::WayChanged { peer, way: direct, silent: false },
+        Event::WayChanged { peer, way: relayed, silent: true },
+        Event::Rekeyed { peer },
+        Event::HostIsUs(HostId(0)),
+        Event::MacMoved { mac: Mac([2; 6]), to: peer },
+        Event::LoopFound { peer, floods: true },
+        Event::LoopFound { peer, floods: false },
+        Event::LoopOver { peer },
+        Event::NetworkLoops,
+        Event::Storm { from: Some(peer) },
+        Event::Storm { from: None },
+        Event::HandshakeRefused { from: ([192, 0, 2, 1], 7000).into(), why: Discard::BadKey },
+    ];
+    let partings = [Parting::Goodbye, Parting::Silent, Parting::Expired, Parting::Evicted];
+    all.extend(partings.map(|why| Event::PeerDown { peer, why }));
+    all
+}
+
+#[test]
+fn the_page_on_status_has_every_line_of_the_log() {
+    let page = repository("docs/status.md");
+    let now = Instant::ZERO;
+    let host = Host { name: "vps.example.org".into(), port: 7000 };
+    let mut lines: Vec<Line> = Vec::new();
+    for event in events() {
+        lines.extend(Story::new(std::slice::from_ref(&host)).of_event(now, &event));
+    }
+    assert_eq!(lines.len(), events().len());
+    let mut story = Story::new(&[host]);
+    lines.extend(story.of_answer(HostId(0), Err("no such name")));
+    lines.extend(story.of_answer(HostId(0), Ok(1)));
+    lines.extend(story.of_lost_events(now, 7));
+    lines.extend(story.of_unsent(now, ([192, 0, 2, 1], 7000).into(), &"Network is unreachable"));
+    let mut missing = String::new();
+    for line in lines {
+        let (sentence, tail) = line.text.split_once(": ").unwrap_or((&line.text, ""));
+        let mut keys: Vec<String> = Vec::new();
+        let mut rest = tail;
+        // key=value or key="several words"
+        while let Some((key, after)) = rest.split_once('=') {
+            let (value, after) = match after.strip_prefix('"') {
+                Some(quoted) => quoted.split_once('"').unwrap(),
+                None => after.split_at(after.find(' ').unwrap_or(after.len())),
+            };
+            assert!(!value.is_empty() && key.bytes().all(|c| matches!(c, b'a'..=b'z' | b'_')), "{line:?}");
+            keys.push(format!("`{key}`"));
+            rest = after.trim_start_matches(' ');
+        }
+        assert_eq!(rest, "", "{line:?}");
+        let sentence = sentence.replace("bad public key", "REASON");
+        let level = format!("{:?}", line.level).to_lowercase();
+        let row = format!("| {level} | {sentence} | {} |\n", keys.join(" "));
+        if !page.contains(&row) && !missing.contains(&row) {
+            missing += &row;
+        }
+    }
+    assert!(missing.is_empty(), "docs/status.md lacks the lines\n{missing}");
 }
 
 #[test]

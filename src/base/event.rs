@@ -116,6 +116,8 @@ pub enum Event {
         peer: ShortId,
         /// The new way.
         way: Way,
+        /// Whether the one before had fallen silent; else this one is better.
+        silent: bool,
     },
     /// A session with a peer has a new key.
     Rekeyed {

@@ -144,7 +144,8 @@ impl Mesh {
         let (Some(way), Some(member)) = (self.way(key), self.peers.get_mut(key)) else { return };
         let peer = member.peer.short();
         if core::mem::replace(&mut member.told_up, true) {
-            out.tell(Event::WayChanged { peer, way });
+            let silent = member.peer.left_silence();
+            out.tell(Event::WayChanged { peer, way, silent });
             self.greet(now, key, out);
         } else {
             out.tell(Event::PeerUp { peer, way });

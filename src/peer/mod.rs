@@ -71,6 +71,8 @@ pub struct Peer {
     rtt: Option<Duration>,
     /// Nothing came by the path in use though it was asked: another will do.
     doubt: bool,
+    /// Whether nothing came any more by the path before the one in use.
+    left_silence: bool,
     /// Where the peer might be reached directly.
     endpoints: Places,
     try_direct: Option<Instant>,
@@ -107,6 +109,7 @@ impl Peer {
             questions: Questions::default(),
             rtt: None,
             doubt: false,
+            left_silence: false,
             endpoints: Places::default(),
             try_direct: None,
             direct_pause: Backoff::new(FIRST_PAUSE, UPGRADE_MAX),

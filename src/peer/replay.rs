@@ -68,6 +68,14 @@ impl<const WORDS: usize> Window<WORDS> {
         self.ring[self.place(counter)] |= bit(counter);
     }
 
+    /// How many of the last counters have come, and how many those are: up to the newest one, as far back as whole words go.
+    pub fn seen(&self) -> (u32, u32) {
+        let behind = (self.newest / WORD).min(WORDS as u64 - 1) * WORD;
+        #[allow(clippy::cast_possible_truncation, reason = "below two words more than the width")]
+        let all = (behind + self.newest % WORD + 1) as u32;
+        (self.ring.iter().map(|word| word.count_ones()).sum(), all)
+    }
+
     /// Makes `counter` the newest, emptying the words that come into the window.
     fn advance(&mut self, counter: u64) {
         let step = counter / WORD - self.newest / WORD;
@@ -140,6 +148,14 @@ mod tests {
             around = around.max(counter);
             let wanted = model.take(counter, width);
             assert_eq!(take(&mut window, counter), wanted, "seed {seed}, step {step}, counter {counter}");
+            if step % 100 == 0 {
+                let (came, all) = window.seen();
+                let newest = model.seen.last().copied().unwrap_or(0);
+                assert!(u64::from(all) > width.min(newest) && u64::from(all) <= width + WORD, "of {all}");
+                // A late one in the oldest word may be too old to have been marked.
+                let known = model.seen.iter().rev().take_while(|&&seen| newest - seen < all.into()).count();
+                assert_eq!(came as usize, known, "seed {seed}, step {step}");
+            }
         }
     }
 

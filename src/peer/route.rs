@@ -160,6 +160,8 @@ impl Peer {
         if let Some(old) = self.address() {
             self.endpoints.proved.add(old);
         }
+        let is_relayed = matches!(path, Path::Via { .. });
+        self.left_silence = is_relayed || self.path.is_none() || self.is_lost() || self.doubt;
         if self.path != Some(path) {
             self.rtt = None;
             self.mtus.enter(now, path);
@@ -219,6 +221,11 @@ impl Peer {
         } else {
             self.compare_soon(now);
         }
+    }
+
+    /// Whether nothing came any more by the path that was in use before this one.
+    pub fn left_silence(&self) -> bool {
+        self.left_silence
     }
 
     /// Whether nothing came by the path in use though it was asked.

@@ -24,7 +24,7 @@
 use crate::base::discard::Discard;
 use crate::base::ids::{CircuitId, SessionIndex, Suite};
 use crate::base::limits::{
-    ACCEPT_GRACE, COUNTER_MAX, FRAMES_UNTIL, IDLE_GRACE, REKEY_AFTER_PACKETS, REKEY_INITIATOR,
+    ACCEPT_GRACE, COUNTER_MAX, FRAMES_UNTIL, IDLE_GRACE, LOSS_SAMPLE, REKEY_AFTER_PACKETS, REKEY_INITIATOR,
     REKEY_RESPONDER, REKEY_YIELD, RELAY_FRONT, SEAL_BACK, SEAL_FRONT, SESSION_RENEWAL, SESSION_UNTIL,
 };
 use crate::base::packet::Packet;
@@ -316,6 +316,13 @@ impl Session {
     /// When the session is of no use any more and may be dropped.
     pub fn ends_at(&self) -> Instant {
         self.life.end
+    }
+
+    /// How many of the last packets to us never came, or are late, in thousandths: of the about 4000 that the window knows.
+    /// None while there were too few of them to say.
+    pub fn loss(&self) -> Option<u32> {
+        let (came, all) = self.window.seen();
+        (all >= LOSS_SAMPLE).then(|| (all - came.min(all)) * 1000 / all)
     }
 
     /// What it has carried.

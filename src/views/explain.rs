@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::facts::Fact;
-use crate::views::units::{age, milliseconds};
+use crate::views::units::{age, milliseconds, percent};
 use crate::views::{Snapshot, is_connected, path_of, why_of};
 
 /// What was asked about, and how it leads to a peer.
@@ -45,7 +45,7 @@ fn find<'a>(snapshot: &Snapshot<'a>, target: &str) -> Result<Trail<'a>, String> 
         let peer = snapshot.all("peer").find(at);
         let candidate = || snapshot.all("candidate").find(at).and_then(|c| snapshot.peer(c.get("peer")?));
         let peer = peer.or_else(candidate).ok_or_else(|| {
-            format!("no peer is known at {ip}, and no station of the tunnel is known to have that address")
+            format!("no peer is known at {ip}; if it is inside the tunnel, ping it and ask again")
         })?;
         return Ok(Trail { text: format!("{ip} is an address of a peer\n"), peer: Some(peer) });
     }
@@ -89,6 +89,12 @@ fn tell_peer(text: &mut String, snapshot: &Snapshot<'_>, peer: &Fact<'_>) {
     let _ = writeln!(text, "peer {id}: {}", path_of(peer));
     if let Some(rtt) = peer.number("rtt_us") {
         let _ = writeln!(text, "  round trip {}", milliseconds(rtt));
+    }
+    if let Some(loss) = peer.number("loss_permille") {
+        let _ = writeln!(text, "  of the last packets from it {} never came", percent(loss));
+    }
+    if let Some(mtu) = peer.number("mtu") {
+        let _ = writeln!(text, "  packets of up to {mtu} bytes pass on the way");
     }
     if let Some(cipher) = peer.get("cipher") {
         let _ = writeln!(text, "  cipher {cipher}");

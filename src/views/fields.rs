@@ -92,6 +92,10 @@ pub const RECORDS: &[Record] = &[
             number("up_s", "since it is connected without a break, in seconds; left out when it is not"),
             number("key_age_s", "the age of the session's key, in seconds"),
             text("cipher", "how the session's packets are sealed, as the option calls it"),
+            number(
+                "loss_permille",
+                "how many of the last packets from it never came, in thousandths, whichever path they took; left out while there were too few",
+            ),
             number("frames_in", "frames from it"),
             number("bytes_in", "their bytes"),
             number("frames_out", "frames to it"),

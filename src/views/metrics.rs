@@ -38,6 +38,16 @@ const FAMILIES: &[Family] = &[
         unit: 1_000_000,
         ..family("peervpn_peer_rtt_seconds", "Last measured round trip.", "peer", "rtt_us", PEER)
     },
+    Family {
+        unit: 1000,
+        ..family(
+            "peervpn_peer_loss_ratio",
+            "How many of the last packets from the peer never came.",
+            "peer",
+            "loss_permille",
+            PEER,
+        )
+    },
     family("peervpn_peer_up_seconds", "Since the peer is connected.", "peer", "up_s", PEER),
     family("peervpn_peer_key_age_seconds", "Age of the key in use.", "peer", "key_age_s", PEER),
     Family {

@@ -8,11 +8,11 @@
 //! peers      2 connected, 1 not
 //!
 //! PEER              PATH
-//!      RTT      KEY           UP         IN        OUT
+//!      RTT   LOSS   MTU     KEY          UP      IN     OUT
 //! 9f8e7d6c5b4a3921  direct 203.0.113.10:7000
-//!  12.3 ms     45 s   2 h 13 min     1.2 MB     300 kB
+//!  12.3 ms  0.1 %  1492    45 s  2 h 13 min  1.2 MB  300 kB
 //! 0011223344556677  relayed by 9f8e7d6c5b4a3921 (both NATs change ports)
-//!  45.0 ms     12 s        5 min      20 kB      18 kB
+//!  45.0 ms  2.0 %  1444    12 s       5 min   20 kB   18 kB
 //!
 //! initial peers not connected: vps.example.org:7000
 //! carried for others: 12 packets, 3.4 kB, on 1 circuit
@@ -24,7 +24,7 @@
 use std::fmt::Write;
 
 use crate::base::facts::Fact;
-use crate::views::units::{age, bytes, milliseconds, rate};
+use crate::views::units::{age, bytes, milliseconds, percent, rate};
 use crate::views::{Snapshot, advice, is_connected, path_of, why_of};
 
 /// Columns of the terminal that it is made for.
@@ -90,7 +90,7 @@ impl Page {
         }
         let rates = if earlier.is_some() { "   RATE IN  RATE OUT" } else { "" };
         let heading = format!(
-            "\nPEER              PATH\n     RTT      KEY           UP         IN        OUT{rates}\n"
+            "\nPEER              PATH\n     RTT   LOSS   MTU     KEY          UP      IN     OUT{rates}\n"
         );
         self.paint(Ink::Bold, &heading);
         for peer in snapshot.all("peer") {
@@ -119,8 +119,10 @@ impl Page {
         let or_dash = |key, show: fn(u64) -> String| peer.number(key).map_or("-".to_owned(), show);
         let _ = write!(
             self.text,
-            "{:>8} {:>8} {:>12} {:>10} {:>10}",
+            "{:>8} {:>6} {:>5} {:>7} {:>11} {:>7} {:>7}",
             or_dash("rtt_us", milliseconds),
+            or_dash("loss_permille", percent),
+            or_dash("mtu", |mtu| mtu.to_string()),
             or_dash("key_age_s", age),
             or_dash("up_s", age),
             or_dash("bytes_in", bytes),
@@ -221,7 +223,7 @@ mod tests {
     const EARLIER: &str = "node\tid=1a2b3c4d5e6f7081\tnetwork=LAURI_VPN\tinterface=peervpn0\tport=7000\tuptime_ms=1000\n\
         peer\tid=9f8e7d6c5b4a3921\tpath=direct\taddress=203.0.113.10:7000\trtt_us=12345\tup_s=1\tkey_age_s=1\tbytes_in=0\tbytes_out=0\n";
     const TEXT: &str = "node\tid=1a2b3c4d5e6f7081\tnetwork=LAURI_VPN\tinterface=peervpn0\tport=7000\tuptime_ms=3000\n\
-        peer\tid=9f8e7d6c5b4a3921\tpath=direct\taddress=203.0.113.10:7000\trtt_us=12345\tup_s=7980\tkey_age_s=45\tbytes_in=1200000\tbytes_out=300000\n\
+        peer\tid=9f8e7d6c5b4a3921\tpath=direct\taddress=203.0.113.10:7000\trtt_us=12345\tloss_permille=1\tmtu=1492\tup_s=7980\tkey_age_s=45\tbytes_in=1200000\tbytes_out=300000\n\
         peer\tid=8888888888888888\tpath=relayed\trelay=9f8e7d6c5b4a3921\tup_s=5\n\
         peer\tid=0011223344556677\tpath=none\n\
         host\tname=vps.example.org:7000\tstate=connected\tpeer=9f8e7d6c5b4a3921\n\
@@ -239,11 +241,11 @@ port       7000
 peers      2 connected, 1 not
 
 PEER              PATH
-     RTT      KEY           UP         IN        OUT
+     RTT   LOSS   MTU     KEY          UP      IN     OUT
 9f8e7d6c5b4a3921  direct 203.0.113.10:7000
- 12.3 ms     45 s   2 h 13 min     1.2 MB     300 kB
+ 12.3 ms  0.1 %  1492    45 s  2 h 13 min  1.2 MB  300 kB
 8888888888888888  relayed by 9f8e7d6c5b4a3921
-       -        -          5 s          -          -
+       -      -     -       -         5 s       -       -
 0011223344556677  connecting
 
 initial peers not connected: nobody.example.org:7000
@@ -289,7 +291,7 @@ discarded: 3 replayed
         );
         let most = u64::MAX;
         text += &format!(
-            "peer\tid=9f8e7d6c5b4a3921\tpath=direct\taddress={v6}\trtt_us=99999999\tup_s=863999999\tkey_age_s=86399\tbytes_in={most}\tbytes_out={most}\n"
+            "peer\tid=9f8e7d6c5b4a3921\tpath=direct\taddress={v6}\trtt_us=99999999\tloss_permille=1000\tmtu=65535\tup_s=863999999\tkey_age_s=3599\tbytes_in={most}\tbytes_out={most}\n"
         );
         for number in 0..40 {
             text += &format!("discard\treason=forged or other network\tpackets={}\n", 1_u64 << number);

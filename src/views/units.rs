@@ -18,6 +18,11 @@ pub fn milliseconds(microseconds: u64) -> String {
     if tenths < 1000 { format!("{}.{} ms", tenths / 10, tenths % 10) } else { format!("{} ms", tenths / 10) }
 }
 
+/// Thousandths as a percentage.
+pub fn percent(permille: u64) -> String {
+    format!("{}.{} %", permille / 10, permille % 10)
+}
+
 /// A number of bytes in its largest decimal unit, with one digit behind the point below ten.
 pub fn bytes(count: u64) -> String {
     scaled(count, "B")
@@ -74,6 +79,10 @@ mod tests {
         ] {
             assert_eq!(age(seconds), text);
         }
+        assert_eq!(
+            (percent(0), percent(12), percent(1000)),
+            ("0.0 %".into(), "1.2 %".into(), "100.0 %".into())
+        );
         assert_eq!(milliseconds(12_345), "12.3 ms");
         assert_eq!(milliseconds(123_456), "123 ms");
         assert_eq!(rate(1250, 1000), "10 kb/s");

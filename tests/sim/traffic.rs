@@ -345,7 +345,7 @@ impl World {
         self.invariants.event(id, &event);
         let member = &mut self.members[id.0];
         match event {
-            Event::PeerUp { peer, way } | Event::WayChanged { peer, way } => {
+            Event::PeerUp { peer, way } | Event::WayChanged { peer, way, .. } => {
                 member.ways.insert(peer, way);
             }
             Event::PeerDown { peer, .. } => {

@@ -24,6 +24,7 @@ mod recovery;
 mod rekey;
 mod relay;
 mod restart;
+mod schema;
 mod status;
 mod storm;
 mod world;

@@ -13,6 +13,7 @@ use peervpn::views::fields::{self, Form, RECORDS};
 use peervpn::views::page::{Look, WIDTH};
 use peervpn::views::{Snapshot, explain, graph, json, metrics, page};
 
+use crate::schema::misfits_of;
 use crate::secs;
 use crate::sim::nat::NatSpec;
 use crate::sim::spec::{member, public};
@@ -40,6 +41,7 @@ fn only_what_the_table_promises_is_told() {
     world.run_for(secs(6));
     let mut seen = Vec::new();
     for text in nodes.map(|node| world.status(node)) {
+        assert_eq!(misfits_of(&json::render(&Snapshot::read(&text))), [""; 0]);
         for fact in facts::read(&text) {
             let record = fields::record(fact.name).unwrap_or_else(|| panic!("{} is in no table", fact.name));
             for (key, value) in fact.fields() {
