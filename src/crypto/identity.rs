@@ -100,9 +100,6 @@ const PSK_PREFIX: &str = "peervpn-psk1-";
 const PSK_CHECKSUM: usize = 3;
 const PSK_BYTES: usize = 32 + PSK_CHECKSUM;
 const _: () = assert!(PSK_BYTES * 8 % 5 == 0);
-/// The alphabet of RFC 4648, section 6, in small letters: no digit that looks like a letter.
-const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-
 const STRETCHING_ROUNDS: u32 = 200_000;
 
 /// Writes a pre-shared key of 256 bits, which `random` are, as text: a prefix, then key and checksum in
@@ -117,7 +114,8 @@ pub fn generate_psk(random: [u8; 32]) -> String {
         held += 8;
         while held >= 5 {
             held -= 5;
-            text.push(char::from(BASE32[usize::from(bits >> held & 31)]));
+            let [_, value] = (bits >> held & 31).to_be_bytes();
+            text.push(char::from(base32_digit(value)));
         }
         bits &= (1 << held) - 1;
     }
@@ -193,7 +191,15 @@ fn read_generated(digits: &str) -> Result<Zeroizing<[u8; 32]>, PskError> {
     if sum == checksum(&key) { Ok(key) } else { Err(PskError::Damaged) }
 }
 
-/// Without a table: where the memory of a table was read would tell of the key (S22).
+/// The alphabet of RFC 4648, section 6, in small letters: no digit that looks like a letter. Without a table: where the
+/// memory of a table was read would tell of the key (S22).
+fn base32_digit(value: u8) -> u8 {
+    // Behind the letters, where the subtraction has turned negative, come the digits.
+    let is_number = 25_u8.wrapping_sub(value) >> 7;
+    b'a' + value - is_number * (b'a' + 26 - b'2')
+}
+
+/// The other way, as well without a table.
 fn base32_value(digit: u8) -> Option<u8> {
     match digit.to_ascii_lowercase() {
         letter @ b'a'..=b'z' => Some(letter - b'a'),

@@ -510,3 +510,34 @@ fn no_byte_more_to_an_unproven_address_that_repeats_a_handshake() {
     world.run_for(minutes(2));
     assert_eq!(world.overheard().len(), answered, "nothing on a timer");
 }
+
+// ---- what is sealed ----
+
+#[test]
+fn what_a_frame_says_changes_nothing_about_its_length_on_the_wire() {
+    // S14: nothing is compressed, so that whoever can have something sent beside a secret, and sees lengths, learns
+    // nothing of it. Every byte of a frame takes a byte, whatever it is.
+    let mut world = World::new(14);
+    let (a, b) = pair(&mut world);
+    assert!(world.run_until(secs(5), |world| world.meet(a, b)));
+    world.run_for(secs(5));
+    let mut chance = Chance::new(14);
+    for length in [14, 60, 61, 300, 1000, 1400, 1514] {
+        let mut frames = [vec![0; length], vec![b'A'; length], vec![0; length]];
+        chance.fill(&mut frames[2]);
+        let lengths = frames.map(|mut frame| {
+            frame[..6].copy_from_slice(&world.mac(b).0);
+            frame[6..12].copy_from_slice(&world.mac(a).0);
+            // A local experiment of IEEE 802, which nobody looks into.
+            frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+            world.capture();
+            world.strike_tap(a, &frame);
+            let sent = world.captured();
+            of(SEALED, &sent).iter().map(|datagram| datagram.bytes.len()).collect::<Vec<_>>()
+        });
+        assert!(lengths.iter().all(|these| *these == lengths[0]), "{length}: {lengths:?}");
+        let (sum, parts) = (lengths[0].iter().sum::<usize>(), lengths[0].len());
+        let most = length + parts * (SEAL_FRONT + SEAL_BACK + 1);
+        assert!(parts > 0 && (length..=most).contains(&sum), "{length}: {lengths:?}");
+    }
+}
