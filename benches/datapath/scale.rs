@@ -5,6 +5,7 @@ use peervpn::base::ids::Suite;
 use peervpn::base::limits::{BATCH, FLOODS_PER_SECOND, MACS, MACS_PER_PEER, PEERS};
 use peervpn::base::packet::Packet;
 use peervpn::base::time::Duration;
+use peervpn::wire::hello::HELLO1;
 
 use crate::nodes::{Side, World, frame, mac, send_frame};
 use crate::{Table, timed};
@@ -73,26 +74,39 @@ pub(crate) fn stations(table: &Table) {
     });
 }
 
-/// What a node spends on the sessions that others begin. So long a batch of their messages holds up the data behind it.
+/// What a node spends on the sessions that others begin: one message after the other, and so many first messages in one batch
+/// that most are put off or asked to come again. So long a batch of them holds up the data behind it.
 pub(crate) fn handshakes(table: &Table) {
     let others = u16::try_from(BATCH).unwrap();
-    for (name, wanted) in [("first messages", 0), ("third messages", 1)] {
-        table.row(name, 160, || {
+    table.row("first messages at once", HELLO1, || {
+        let mut world = World::unconnected(others, true, Suite::default());
+        (1..=BATCH).for_each(|side| world.begin(side));
+        answer(&mut world, BATCH)
+    });
+    for (name, wanted) in [("first messages apart", 0), ("third messages", 1)] {
+        table.row(name, HELLO1, || {
             let mut world = World::unconnected(others, true, Suite::default());
             let mut took = [Duration::ZERO; 2];
-            for side in 1..=usize::from(others) {
+            for side in 1..=BATCH {
+                world.now = world.now + Duration::from_secs(1);
                 world.begin(side);
-            }
-            for took in &mut took {
-                let mut messages = world.collect_for_hub();
-                assert_eq!(messages.len(), BATCH, "one from each");
-                let Side { node, out, .. } = &mut world.sides[0];
-                *took = timed(|| node.handle_datagrams(world.now, &mut messages, out, &mut |_, _| {}));
-                world.deliver_from_hub();
+                for took in &mut took {
+                    *took += answer(&mut world, 1);
+                    world.deliver_from_hub();
+                }
+                world.settle(side);
             }
             took[wanted]
         });
     }
+}
+
+/// How long the hub takes for what the others have sent it, which is so many messages.
+fn answer(world: &mut World, expected: usize) -> Duration {
+    let mut messages = world.collect_for_hub();
+    assert_eq!(messages.len(), expected, "one from each");
+    let Side { node, out, .. } = &mut world.sides[0];
+    timed(|| node.handle_datagrams(world.now, &mut messages, out, &mut |_, _| {}))
 }
 
 /// A station behind node `from` is heard at the hub.

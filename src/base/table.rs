@@ -15,7 +15,8 @@ const NONE: usize = usize::MAX;
 
 /// A map of at most so many entries, from the one that was not used longest to the newest.
 pub struct Table<K, V> {
-    /// The first slot of each bucket's chain; a power of two of them.
+    /// One more than the first slot of each bucket's chain; a power of two of them. Zero where there is none, so that the
+    /// kernel provides each page when a bucket there is first used.
     buckets: Box<[usize]>,
     /// Grows to the capacity reserved for it, then its free slots are used again.
     slots: Vec<Slot<K, V>>,
@@ -41,7 +42,7 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
     pub fn new(capacity: usize, seed: u64) -> Table<K, V> {
         let capacity = capacity.max(1);
         Table {
-            buckets: vec![NONE; capacity.next_power_of_two()].into_boxed_slice(),
+            buckets: vec![0; capacity.next_power_of_two()].into_boxed_slice(),
             slots: Vec::with_capacity(capacity),
             capacity,
             free: NONE,
@@ -90,8 +91,8 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
         let at = self.take_slot();
         let bucket = self.bucket(&key);
         self.slots[at].entry = Some((key, value));
-        self.slots[at].next = self.buckets[bucket];
-        self.buckets[bucket] = at;
+        self.slots[at].next = self.first(bucket);
+        self.buckets[bucket] = at + 1;
         self.link_newest(at);
         self.len += 1;
         evicted
@@ -147,6 +148,11 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
         })
     }
 
+    /// The first slot of a bucket's chain.
+    fn first(&self, bucket: usize) -> usize {
+        self.buckets[bucket].wrapping_sub(1)
+    }
+
     fn bucket(&self, key: &K) -> usize {
         // SipHash: the seed absorbed first makes its whole state secret.
         let mut hasher = DefaultHasher::new();
@@ -157,7 +163,7 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
     }
 
     fn find(&self, key: &K) -> usize {
-        let mut at = self.buckets[self.bucket(key)];
+        let mut at = self.first(self.bucket(key));
         while let Some(slot) = self.slots.get(at) {
             if slot.entry.as_ref().is_some_and(|(other, _)| other == key) {
                 break;
@@ -182,10 +188,10 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
         let (key, value) = self.slots.get_mut(at)?.entry.take()?;
         let bucket = self.bucket(&key);
         let next = self.slots[at].next;
-        if self.buckets[bucket] == at {
-            self.buckets[bucket] = next;
+        if self.first(bucket) == at {
+            self.buckets[bucket] = next.wrapping_add(1);
         } else {
-            let mut before = self.buckets[bucket];
+            let mut before = self.first(bucket);
             while self.slots[before].next != at {
                 before = self.slots[before].next;
             }

@@ -24,9 +24,10 @@ use crate::base::packet::Packet;
 use crate::sys::datagram::{self, Arrival, Control, Family, Name, UDP_GRO, UDP_SEGMENT};
 use crate::sys::{check, length_of, set_option};
 
-/// Messages of one call, out and in. Of those that the kernel joins, few are a batch.
+/// Messages of one call, out and in. Of those that the kernel joins, few are a batch. Each that comes in has room for the
+/// longest, so they are what most of a busy node's memory is.
 const OUT: usize = 16;
-const IN: usize = 8;
+const IN: usize = 4;
 const IN_JOINED: usize = 2;
 /// The most datagrams that the kernel joins or cuts (`UDP_MAX_SEGMENTS` before Linux 6.9), and bytes of them: an IPv4
 /// packet less its headers.

@@ -11,7 +11,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use libc::c_int;
+use libc::{c_int, c_long};
 
 use crate::base::event::Heard;
 use crate::base::limits::{BATCH, DATAGRAM_MAX, HEADROOM, ROOM};
@@ -28,9 +28,13 @@ use crate::sys::{Context, check, set_option, words};
 // What is read behind the headroom has room for the longest datagram of ours.
 const _: () = assert!(HEADROOM + DATAGRAM_MAX <= ROOM);
 
-/// Bytes asked for as socket buffer, each way: a flood to every peer, and what comes in during a handshake's
-/// arithmetic on a slow router.
-const BUFFER: c_int = 1 << 20;
+/// Bytes asked for as buffer on the way out: a flood to every peer.
+const BUFFER_OUT: c_int = 1 << 20;
+/// Bytes asked for as buffer on the way in, at least and at most, and for which part of the memory. It has room for what comes
+/// in during a handshake's arithmetic on a slow router, and for a burst at a memory's speed while the other end of a
+/// stream has the processor: where it overflows, 40 segments that the kernel joined are lost at once.
+const BUFFER_IN: [c_int; 2] = [1 << 20, 4 << 20];
+const MEMORY_PART: c_long = 64;
 /// How often another port is tried when the kernel may choose and its choice is taken for the second family.
 const PORT_TRIES: usize = 16;
 
@@ -385,12 +389,13 @@ impl Socket {
         for &(level, name, value) in options {
             set_option(self, level, name, value).context("prepare a UDP socket")?;
         }
-        for (forced, plain) in
-            [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
-        {
+        for (forced, plain, wanted) in [
+            (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, buffer_in()),
+            (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, BUFFER_OUT),
+        ] {
             // Beyond the administrator's limit with the right to, up to it without. Smaller works too.
-            if set_option(self, libc::SOL_SOCKET, forced, BUFFER).is_err() {
-                let _ = set_option(self, libc::SOL_SOCKET, plain, BUFFER);
+            if set_option(self, libc::SOL_SOCKET, forced, wanted).is_err() {
+                let _ = set_option(self, libc::SOL_SOCKET, plain, wanted);
             }
         }
         if listen.mark != 0 {
@@ -484,6 +489,14 @@ impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
         self.descriptor.as_raw_fd()
     }
+}
+
+/// What of [`BUFFER_IN`] this machine has memory for.
+fn buffer_in() -> c_int {
+    // SAFETY: plain numbers; what is not known is -1.
+    let (pages, length) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    let [least, most] = BUFFER_IN;
+    c_int::try_from((pages / MEMORY_PART).saturating_mul(length)).unwrap_or(most).clamp(least, most)
 }
 
 fn unmapped(address: SocketAddr) -> SocketAddr {
