@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use peervpn::base::event::{Event, Heard};
 use peervpn::base::ids::{CircuitId, HostId, NodeId, SessionIndex};
-use peervpn::base::limits::{PACKETS, STRANGERS_PAUSE};
+use peervpn::base::limits::{CIRCUIT_PACKETS, PACKETS, STRANGERS_PAUSE};
 use peervpn::base::outbox::Outbox;
 use peervpn::base::packet::Packet;
 use peervpn::base::time::{Duration, Instant};
@@ -381,6 +381,46 @@ fn one_member_cannot_keep_all_others_from_a_relayed_peer() {
     let mut seen = Vec::new();
     bench.serve(&mut foes, sent, &mut seen);
     assert_eq!(controls(&seen, 1, 5).count(), 1, "an offer to the target");
+}
+
+#[test]
+fn a_circuit_carries_its_quota_through_a_relay_and_no_more() {
+    // S15: whoever has a circuit cannot have a relay's line for himself.
+    let mut bench = Bench::new(member().relay());
+    let mut foes = [50, 51].map(|n| Foe::new(n, Capabilities(0)));
+    for foe in &mut foes {
+        foe.join(&mut bench);
+    }
+    let (from, to, target) = (foes[0].at, foes[1].at, foes[1].id());
+    let ask = |of: usize, message: &Control<'_>, foes: &mut [Foe; 2], bench: &mut Bench| {
+        let message = foes[of].control(bench.now, message);
+        let sent = bench.feed(foes[of].at, &message);
+        let mut seen = Vec::new();
+        bench.serve(foes, sent, &mut seen);
+        let other = seen
+            .into_iter()
+            .filter_map(|sent| sent.plain)
+            .find(|(n, kind, _)| (*n, *kind) == (1 - of, Kind::Control));
+        other.expect("the other one hears of it").2
+    };
+    let offer = ask(0, &Control::OpenCircuit { mine: CircuitId(1), target }, &mut foes, &mut bench);
+    let Ok(Control::OfferCircuit { mine: yours, .. }) = Control::read(&offer) else { panic!("{offer:?}") };
+    let accepted = ask(1, &Control::AcceptCircuit { yours, mine: CircuitId(2) }, &mut foes, &mut bench);
+    let Ok(Control::AcceptCircuit { mine: near, .. }) = Control::read(&accepted) else {
+        panic!("{accepted:?}")
+    };
+    // The relay looks at no more of it than its length.
+    let send = |foes: &mut [Foe; 2], bench: &mut Bench| {
+        let mut packet = Packet::new();
+        packet.append(&[4; 40]).expect("room");
+        foes[0].session.as_mut().expect("a session").wrap(near, &mut packet).expect("sound");
+        bench.feed(from, packet.bytes()).iter().filter(|(at, _)| *at == to).count()
+    };
+    for second in 0..2 {
+        let passed: usize = (0..CIRCUIT_PACKETS + 10).map(|_| send(&mut foes, &mut bench)).sum();
+        assert_eq!(passed, CIRCUIT_PACKETS as usize, "in second {second}");
+        bench.now = bench.now + SECOND;
+    }
 }
 
 // ---- reflection ----

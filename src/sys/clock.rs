@@ -63,6 +63,7 @@ pub fn entropy() -> io::Result<Zeroizing<[u8; 32]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::child::{forking, in_child, root_or_skip};
 
     #[test]
     fn the_clock_starts_near_zero_and_never_goes_back() {
@@ -80,6 +81,44 @@ mod tests {
     fn a_clock_made_earlier_is_ahead() {
         let first = Clock { origin: 0 };
         assert!(first.now() > Clock::new().unwrap().now());
+    }
+
+    /// What the kernel says of one of its clocks, in microseconds.
+    fn told(clock: libc::clockid_t) -> u64 {
+        // SAFETY: as in `boottime`.
+        unsafe {
+            let mut time: libc::timespec = std::mem::zeroed();
+            check(libc::clock_gettime(clock, &raw mut time)).unwrap();
+            u64::try_from(time.tv_sec).unwrap() * 1_000_000 + u64::try_from(time.tv_nsec).unwrap() / 1000
+        }
+    }
+
+    #[test]
+    fn it_is_the_clock_that_nobody_sets() {
+        // S7: what people and NTP set counts from 1970.
+        let (before, now, after) =
+            (told(libc::CLOCK_BOOTTIME), boottime().unwrap(), told(libc::CLOCK_BOOTTIME));
+        assert!((before..=after).contains(&now), "{before} {now} {after}");
+    }
+
+    #[test]
+    fn time_asleep_counts() {
+        // S7: for a process in a time namespace of its own this machine has slept for a day (time_namespaces(7)).
+        if !root_or_skip("time_asleep_counts") {
+            return;
+        }
+        let _guard = forking();
+        in_child(|| {
+            const CLONE_NEWTIME: libc::c_int = 0x80;
+            // SAFETY: no memory is involved.
+            if unsafe { libc::unshare(CLONE_NEWTIME) } != 0 {
+                eprintln!("SKIPPED: this kernel has no time namespaces");
+                return;
+            }
+            std::fs::write("/proc/self/timens_offsets", "boottime 86400 0").unwrap();
+            let before = boottime().unwrap();
+            in_child(|| assert!(boottime().unwrap() >= before + 86_400_000_000));
+        });
     }
 
     // S8: two draws are never alike.
