@@ -202,6 +202,10 @@ impl Asker {
         };
         let keyfile = match place {
             Place::Uci { section, .. } => format!("/etc/peervpn/{section}.key"),
+            // Beside the usual file, so that several networks have identities of their own.
+            Place::Conf(file) if file.starts_with("/etc/peervpn") && file != Path::new(USUAL_FILES[0]) => {
+                file.with_extension("key").display().to_string()
+            }
             Place::Conf(_) => KEYFILE.to_owned(),
         };
         for (option, value) in [

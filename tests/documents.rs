@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use peervpn::base::discard::Discard;
+use peervpn::base::discard::{DISCARDS, Discard};
 use peervpn::base::event::{Event, Parting, Way};
 use peervpn::base::ids::{HostId, Mac, ShortId};
 use peervpn::base::settings::Host;
@@ -18,7 +18,9 @@ use peervpn::config::load;
 use peervpn::config::options::{OPTIONS, UCI_OPTIONS};
 use peervpn::config::section;
 use peervpn::story::{Line, Story};
-use peervpn::views::fields::{Form, RECORDS};
+use peervpn::views::fields::{Form, RECORDS, record};
+use peervpn::views::page::Look;
+use peervpn::views::{Snapshot, advice, page};
 
 /// The pages at the top, and all below docs/.
 fn documents() -> Vec<String> {
@@ -117,20 +119,47 @@ fn the_readme_explains_the_options_of_a_router_as_the_program_does() {
     }
 }
 
+/// Each command in a line for the shell that begins with `peervpn`, without the program's name. What is behind a `>` or
+/// a comment is the shell's.
+fn commands(line: &str) -> Vec<Vec<OsString>> {
+    let line = line.split(" # ").next().unwrap();
+    let command = |part: &str| {
+        let part = part.trim_start().trim_start_matches("sudo ");
+        let mut words = part.split_whitespace().take_while(|word| !word.starts_with('>'));
+        (words.next() == Some("peervpn")).then(|| words.map(|word| word.trim_matches('\'').into()).collect())
+    };
+    line.split([';', '|']).filter_map(command).collect()
+}
+
+/// What stands in prose between two backticks.
+fn quoted(document: &str) -> Vec<String> {
+    let text = prose(document).replace('\n', " ").replace("\\|", "|");
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
 #[test]
-fn the_commands_of_the_readme_are_commands() {
-    let readme = repository("README.md");
-    let lines = blocks(&readme, "sh").concat();
+fn every_command_of_the_documents_is_one() {
     let mut seen = 0;
-    for line in lines.lines().map(|line| line.strip_prefix("sudo ").unwrap_or(line)) {
-        if line != "peervpn" && !line.starts_with("peervpn ") {
-            continue;
+    // The others name commands in passing.
+    for document in documents().into_iter().filter(|name| name == "README.md" || name.starts_with("docs/")) {
+        let text = repository(&document);
+        let lines = blocks(&text, "sh").concat();
+        let inline = quoted(&text).into_iter().map(|code| code.replace(['[', ']'], ""));
+        for line in lines.lines().map(str::to_owned).chain(inline) {
+            for words in commands(&line) {
+                seen += 1;
+                // A command that is named only is one that has a help page.
+                let words = if words.len() == 1 { vec![words[0].clone(), "--help".into()] } else { words };
+                let taken = match parse(words) {
+                    Ok(_) | Err(Early::Answer(_)) => true,
+                    Err(Early::Misuse(_)) => false,
+                };
+                assert!(taken, "{document}: {line}");
+            }
         }
-        seen += 1;
-        let words = line.split_whitespace().skip(1).map(OsString::from);
-        assert!(parse(words).is_ok(), "{line}");
     }
-    assert!(seen >= 4, "the five minutes have at least genpsk, check, run and status");
+    assert!(seen > 60, "{seen}");
+    let readme = repository("README.md");
     for command in ["run", "check", "status", "explain", "graph", "setup", "genpsk", "id", "uci", "convert"] {
         let help = parse([OsString::from(command), OsString::from("--help")]);
         assert!(matches!(help, Err(Early::Answer(_))), "{command}");
@@ -139,12 +168,94 @@ fn the_commands_of_the_readme_are_commands() {
 }
 
 #[test]
-fn the_files_of_the_guide_to_openwrt_are_accepted() {
-    let configurations = blocks(&repository("docs/openwrt.md"), "conf");
-    assert!(configurations.len() >= 2, "the server's and the laptop's");
-    for text in configurations {
-        let loaded = load(text.as_bytes(), "docs/openwrt.md", &mut |_| Err(io::ErrorKind::NotFound.into()));
-        assert_eq!(loaded.unwrap_or_else(|faults| panic!("{text}\n{faults:?}")).notices, []);
+fn every_configuration_of_the_documents_is_accepted() {
+    let no_files = || |_: &Path| Err(io::ErrorKind::NotFound.into());
+    let mut seen = (0, 0);
+    for document in documents() {
+        let text = repository(&document);
+        for block in blocks(&text, "conf") {
+            let loaded = load(block.as_bytes(), &document, &mut no_files());
+            let notices = loaded.unwrap_or_else(|faults| panic!("{block}\n{faults:?}")).notices;
+            // The file of somebody who comes from PeerVPN 0.044 has options that are gone.
+            assert!(notices.is_empty() || document == "docs/migration.md", "{document}: {notices:?}");
+            seen.0 += 1;
+        }
+        for block in blocks(&text, "uci").into_iter().filter(|block| block.starts_with("config network")) {
+            let networks = section::read(block.as_bytes(), &document).unwrap();
+            for network in &networks.all {
+                let loaded = network.load(&mut no_files());
+                assert!(loaded.is_ok() || block.contains("pskfile"), "{document}: {block}");
+                seen.1 += 1;
+            }
+        }
+    }
+    assert!(seen.0 >= 9 && seen.1 >= 7, "{seen:?}");
+}
+
+/// The first cells of the rows of the table that begins with this heading, what is in backticks there.
+fn first_cells(document: &str, heading: &str) -> Vec<String> {
+    let (_, table) = document.split_once(heading).unwrap_or_else(|| panic!("no table '{heading}'"));
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with("| "));
+    rows.flat_map(|row| quoted(row.split(" | ").next().unwrap())).collect()
+}
+
+#[test]
+fn what_status_may_say_is_explained() {
+    let page = repository("docs/troubleshooting.md");
+    let reasons = first_cells(&page, "| reason | when it grows |\n");
+    let missing =
+        DISCARDS.map(Discard::label).into_iter().filter(|label| !reasons.iter().any(|one| one == label));
+    assert_eq!(missing.collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(reasons.len(), DISCARDS.len(), "{reasons:?}");
+    // Everything that there is to warn of.
+    let texts = [
+        "node\tuptime_ms=99000\tkeyfile=no\nhost\tname=a\tstate=unresolved\nhost\tname=b\tstate=silent\n\
+         beside\tpeer=11\tforwards=node\ndiscard\treason=forged or other network\tpackets=1000\n",
+        "node\tuptime_ms=99000\tkeyfile=yes\n",
+    ];
+    let advices = texts.iter().flat_map(|text| advice::of(&Snapshot::read(text)));
+    let mut codes: Vec<&str> = advices.map(|advice| advice.code).collect();
+    let mut told = first_cells(&page, "| `code` | what it says |\n");
+    codes.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(told, codes);
+    let why = record("peer").unwrap().field("why").unwrap().help;
+    let words = first_cells(&page, "| `why` in the JSON | on the page | what to do |\n");
+    assert_eq!(words.len(), 6);
+    for word in words {
+        assert!(why.contains(&word), "{word}");
+        let text = format!("peer\tid=11\tpath=none\twhy={word}\n");
+        let shown = page::render(&Snapshot::read(&text), None, Look::default());
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{word}` | "))).unwrap();
+        assert!(shown.contains(&format!("({})", row.split(" | ").nth(1).unwrap())), "{shown}{row}");
+    }
+}
+
+/// All of the program's source; a text that goes on in the next line is in one piece.
+fn sources(below: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(below).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            all += &sources(&entry);
+        } else if entry.extension().is_some_and(|kind| kind == "rs") {
+            let text = fs::read_to_string(entry).unwrap();
+            let pieces = text.split("\\\n").enumerate();
+            pieces.for_each(|(at, piece)| all += if at == 0 { piece } else { piece.trim_start() });
+        }
+    }
+    all
+}
+
+#[test]
+fn the_program_says_what_the_documents_quote() {
+    let said = sources(&root().join("src"));
+    let quoted = first_cells(&repository("docs/troubleshooting.md"), "| it says | what it is |\n");
+    assert!(quoted.len() >= 8);
+    let names = ["/dev/net/tun", "/etc/peervpn/peervpn.conf", "/etc/peervpn.conf"];
+    for sentence in quoted {
+        let pieces = names.iter().fold(sentence.clone(), |rest, name| rest.replace(name, "{"));
+        let mut pieces = pieces.split('{').map(str::trim);
+        assert!(pieces.all(|piece| said.contains(piece)), "'{sentence}' is nowhere in src/");
     }
 }
 

@@ -65,6 +65,7 @@ package_of() {
     route) echo net-tools ;;
     nsenter | unshare | setsid) echo util-linux ;;
     llvm-symbolizer) echo llvm ;;
+    systemd-analyze) echo systemd ;;
     dnsmasq) echo dnsmasq-base ;;
     cc) echo gcc libc6-dev ;;
     *) echo "$1" ;;

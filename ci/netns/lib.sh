@@ -141,6 +141,50 @@ status() { on "$1" "$PEERVPN" status peervpn0; }
 # A line of the daemon's /proc/PID/status.
 proc() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$(pid_of "$1.daemon")/status"; }
 
+# ---- a reader of the documents ----
+
+# commands FILE HOST: the commands that the document has HOST run.
+commands() {
+    awk -v fence="\`\`\`sh $2" '$0 == fence { inside = 1; next } /^```/ { inside = 0 } inside' "$ROOT/$1"
+}
+
+# follow FILE HOST: runs them one by one, as they stand there. Starting the program takes no prompt back, and what
+# systemd's unit would run is run without it. After a start comes `started HOST`, which the test brings.
+follow() {
+    local file=$1 name=$2 line words
+    while read -r line; do
+        line=${line#sudo }
+        read -ra words <<<"$line"
+        case $line in
+        peervpn)
+            start "$name"
+            started "$name"
+            ;;
+        'systemctl enable --now peervpn@'* | 'systemctl restart peervpn@'*)
+            [[ ${words[1]} != restart ]] || halt "$name" || true
+            # shellcheck disable=SC2046 # the words of the unit's line
+            start "$name" $(unit_arguments "${words[-1]#peervpn@}")
+            started "$name"
+            ;;
+        'systemctl disable --now peervpn@'*) halt "$name" || true ;;
+        *) check "$name: $line" say_it "$name" "$line" ;;
+        esac
+    done < <(commands "$file" "$name")
+}
+
+# unit_arguments NAME: with which arguments peervpn@NAME.service starts the program.
+unit_arguments() {
+    sed -n "s|^ExecStart=/usr/sbin/peervpn ||p" "$ROOT/files/lib/systemd/system/peervpn@.service" | sed "s|%i|$1|g"
+}
+
+# What a command says is kept, for people who paste it. There is no sudo in a laboratory, and nothing to ask it for.
+say_it() {
+    on "$1" env PATH="$(dirname "$PEERVPN"):$PATH" sh -c "sudo() { \"\$@\"; }; $2" 2>&1 | tee -a "$LAB/$1.said"
+}
+
+# invitation FROM: the line that FROM was told to run on the next machine.
+invitation() { sed -n "s/^  \(echo '.*\)/\1/p" "$LAB/$1.said" | tail -n 1; }
+
 # ---- the network ----
 
 # answers HOST ADDRESS [PING OPTIONS…]: one ping, one second.

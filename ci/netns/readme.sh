@@ -19,31 +19,11 @@ public vps 10
 public home 20
 public router 30
 
-# blocks HOST: the commands that README.md has HOST run.
-blocks() {
-    awk -v fence="\`\`\`sh $1" '$0 == fence { inside = 1; next } /^```/ { inside = 0 } inside' "$ROOT/README.md"
+# Its address shows when the prompt would be back.
+started() {
+    soon 10 "$1: its interface comes up" on "$1" ip address show dev peervpn0 up
+    [[ $1 == vps ]] || soon 10 "$1: it finds vps" answers "$1" 10.99.0.1
 }
-
-# follow HOST: runs them one by one. The program is where README.md has it put; starting it takes no prompt back.
-follow() {
-    local name=$1 line
-    while read -r line; do
-        line=${line#sudo }
-        if [[ $line == peervpn ]]; then
-            start "$name"
-            soon 10 "$name: its interface comes up" on "$name" ip address show dev peervpn0 up
-            [[ $name == vps ]] || soon 10 "$name: it finds vps" answers "$name" 10.99.0.1
-            continue
-        fi
-        check "$name: $line" say_it "$name" "$line"
-    done < <(blocks "$name")
-}
-
-# What a command says is kept, for people who paste it.
-say_it() { on "$1" env PATH="$(dirname "$PEERVPN"):$PATH" sh -c "$2" | tee -a "$LAB/$1.said"; }
-
-# invitation FROM: the line that FROM was told to run on the next machine.
-invitation() { sed -n "s/^  \(echo '.*\)/\1/p" "$LAB/$1.said"; }
 
 # tells WORD HOST COMMAND: it fails, and says the word.
 tells() {
@@ -54,7 +34,7 @@ tells() {
 
 begun=$SECONDS
 check "without a configuration it says how to get one" tells "peervpn setup" vps peervpn
-follow vps
+follow README.md vps
 line=$(invitation vps)
 [[ -n $line ]] || fail "setup prints no invitation" "$(<"$LAB/vps.said")"
 
@@ -62,7 +42,7 @@ check "home runs the line that setup printed on vps" say_it home "${line/sudo /}
 check "which is the one that README.md shows" \
     grep -q -- " | sudo peervpn setup --join ${line##*--join }\$" "$ROOT/README.md"
 check "whose file is for root alone" test "$(on home stat -c '%a %U' /etc/peervpn/peervpn.conf)" = "600 root"
-follow home
+follow README.md home
 check "the ways are direct" status_says home "direct 198.51.100.10:7000"
 
 # What the init script does with a section is ci/openwrt's affair; it runs the program as here.
