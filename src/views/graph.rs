@@ -6,42 +6,62 @@
 use std::fmt::Write;
 
 use crate::views::units::milliseconds;
-use crate::views::{Snapshot, is_connected, json};
+use crate::views::{Snapshot, is_connected, is_local, json};
 
-/// The whole mesh in the DOT language: solid edges are direct, dashed ones relayed.
+/// With more peers than this the picture is a circle of short names, and a round trip stands at its node.
+const MANY: usize = 16;
+
+/// The whole mesh in the DOT language: this node's own paths are green where direct, blue on a local network, orange and dashed
+/// where relayed; what others tell of theirs is grey.
 pub fn dot(snapshot: &Snapshot<'_>) -> String {
     let node = snapshot.one("node");
     let own = node.get("id").unwrap_or("?");
+    let many = snapshot.all("peer").count() > MANY;
     let mut text = String::from("graph ");
     json::quote(&mut text, node.get("network").unwrap_or("peervpn"));
-    text.push_str(
-        " {\n  layout=neato; overlap=false; splines=true;\n  node [shape=box, fontname=monospace];\n  ",
+    let layout = if many { "circo; splines=line" } else { "neato; overlap=false; sep=\"+30\"; splines=true" };
+    let _ = write!(
+        text,
+        " {{\n  layout={layout};\n  node [shape=box, fontname=monospace];\n  edge [fontname=monospace];\n  "
     );
     json::quote(&mut text, own);
-    text.push_str(" [style=bold];\n");
+    text.push_str(" [style=\"bold,filled\", fillcolor=\"#d8f0d8\", label=\"");
+    text.push_str(shortened(own, many));
+    text.push_str("\\nthis node\"];\n");
     for peer in snapshot.all("peer") {
         let id = peer.get("id").unwrap_or("?");
         if !is_connected(&peer) {
             edge_end(&mut text, id, " [style=dotted];\n");
             continue;
         }
-        edge(&mut text, own, id);
         let rtt = peer.number("rtt_us").map(milliseconds).unwrap_or_default();
-        match peer.get("relay") {
-            Some(relay) => {
-                let _ =
-                    write!(text, " [style=dashed, label=\"by {} {rtt}\"]", relay.get(..4).unwrap_or(relay));
-            }
-            None => _ = write!(text, " [label=\"{rtt}\"]"),
+        if many {
+            edge_end(&mut text, id, " [label=\"");
+            let _ = writeln!(text, "{}\\n{rtt}\"];", shortened(id, many));
         }
+        edge(&mut text, own, id);
+        let (colour, note) = match peer.get("relay") {
+            Some(relay) => ("darkorange, style=dashed", format!("by {} ", shortened(relay, true))),
+            None if is_local(&peer) => ("blue", "LAN ".to_owned()),
+            None => ("darkgreen", String::new()),
+        };
+        let _ = match many {
+            true => write!(text, " [penwidth=2, color={colour}]"),
+            false => write!(text, " [color={colour}, label=\"{note}{rtt}\"]"),
+        };
         text.push_str(";\n");
     }
     for (a, b) in told_edges(snapshot) {
         edge(&mut text, a, b);
-        text.push_str(";\n");
+        text.push_str(" [color=grey];\n");
     }
     text.push_str("}\n");
     text
+}
+
+/// As much of an id as tells it from others of a mesh.
+fn shortened(id: &str, shorten: bool) -> &str {
+    if shorten { id.get(..4).unwrap_or(id) } else { id }
 }
 
 /// Who reaches whom, a node a line.
@@ -53,6 +73,7 @@ pub fn plain(snapshot: &Snapshot<'_>) -> String {
         let way = match (is_connected(&peer), peer.get("relay")) {
             (false, _) => "not connected".to_owned(),
             (true, Some(relay)) => format!("relayed by {relay}"),
+            (true, None) if is_local(&peer) => "direct, on a local network".to_owned(),
             (true, None) => "direct".to_owned(),
         };
         let rtt = peer.number("rtt_us").map(|rtt| format!(", {}", milliseconds(rtt))).unwrap_or_default();
@@ -99,27 +120,45 @@ mod tests {
         peer\tid=bbbb\tpath=direct\taddress=192.0.2.1:7\tup_s=1\trtt_us=1200\n\
         peer\tid=cccc\tpath=relayed\trelay=bbbb\tup_s=1\n\
         peer\tid=dddd\tpath=none\n\
+        peer\tid=eeee\tpath=direct\taddress=[fe80::1%3]:7\tup_s=1\trtt_us=300\n\
         reach\tpeer=cccc\tother=bbbb\nreach\tpeer=bbbb\tother=cccc\n";
 
     #[test]
     fn a_mesh_of_four_in_dot() {
-        let expected = r#"graph "HOME" {
-  layout=neato; overlap=false; splines=true;
+        let expected = r##"graph "HOME" {
+  layout=neato; overlap=false; sep="+30"; splines=true;
   node [shape=box, fontname=monospace];
-  "aaaa" [style=bold];
-  "aaaa" -- "bbbb" [label="1.2 ms"];
-  "aaaa" -- "cccc" [style=dashed, label="by bbbb "];
+  edge [fontname=monospace];
+  "aaaa" [style="bold,filled", fillcolor="#d8f0d8", label="aaaa\nthis node"];
+  "aaaa" -- "bbbb" [color=darkgreen, label="1.2 ms"];
+  "aaaa" -- "cccc" [color=darkorange, style=dashed, label="by bbbb "];
   "dddd" [style=dotted];
-  "bbbb" -- "cccc";
+  "aaaa" -- "eeee" [color=blue, label="LAN 0.3 ms"];
+  "bbbb" -- "cccc" [color=grey];
 }
-"#;
+"##;
         assert_eq!(dot(&Snapshot::read(TEXT)), expected);
     }
 
     #[test]
     fn a_mesh_of_four_in_words() {
-        let expected = "aaaa  this node\nbbbb  direct, 1.2 ms\ncccc  relayed by bbbb\ndddd  not connected\n\n\
+        let expected = "aaaa  this node\nbbbb  direct, 1.2 ms\ncccc  relayed by bbbb\ndddd  not connected\n\
+                        eeee  direct, on a local network, 0.3 ms\n\n\
                         direct between others, as they say:\nbbbb -- cccc\n";
         assert_eq!(plain(&Snapshot::read(TEXT)), expected);
+    }
+
+    #[test]
+    fn a_mesh_of_many_is_a_circle_of_short_names() {
+        let mut text = String::from("node\tid=aaaa1111\tnetwork=HOME\n");
+        for number in 0..=MANY {
+            text += &format!(
+                "peer\tid={number:04x}2222\tpath=direct\taddress=192.0.2.1:7\tup_s=1\trtt_us=1200\n"
+            );
+        }
+        let dot = dot(&Snapshot::read(&text));
+        assert!(dot.contains("layout=circo"), "{dot}");
+        assert!(dot.contains("  \"00072222\" [label=\"0007\\n1.2 ms\"];\n"), "{dot}");
+        assert_eq!(dot.matches(" -- ").count(), MANY + 1);
     }
 }

@@ -12,6 +12,8 @@ pub mod metrics;
 pub mod page;
 pub mod units;
 
+use std::net::IpAddr;
+
 use crate::base::facts::{self, Fact};
 
 /// What one node told at one time.
@@ -45,6 +47,18 @@ impl<'a> Snapshot<'a> {
 /// Whether a peer has a session and a path.
 fn is_connected(peer: &Fact<'_>) -> bool {
     peer.get("up_s").is_some()
+}
+
+/// Whether a peer is reached at an address that leads nowhere outside a local network (RFC 1918, RFC 4193, link-local).
+fn is_local(peer: &Fact<'_>) -> bool {
+    let host = peer.get("address").and_then(|address| address.rsplit_once(':'));
+    let host = host.map_or("", |(host, _)| host.trim_matches(['[', ']']));
+    // An IPv6 address may name its interface.
+    match host.split('%').next().unwrap_or("").parse() {
+        Ok(IpAddr::V4(ip)) => ip.is_private() || ip.is_link_local(),
+        Ok(IpAddr::V6(ip)) => ip.segments()[0] & 0xffc0 == 0xfe80 || ip.segments()[0] & 0xfe00 == 0xfc00,
+        Err(_) => false,
+    }
 }
 
 /// Why a peer is not reached directly, in a few words.

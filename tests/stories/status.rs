@@ -83,7 +83,7 @@ fn every_form_tells_of_the_relayed_path() {
     let samples = metrics::render(std::slice::from_ref(&snapshot));
     assert!(samples.contains(&format!("peer=\"{b}\",path=\"relayed\"}} 1\n")), "{samples}");
 
-    assert!(graph::dot(&snapshot).contains(&format!("\"{b}\" [style=dashed")));
+    assert!(graph::dot(&snapshot).contains(&format!("\"{b}\" [color=darkorange, style=dashed")));
     assert!(graph::plain(&snapshot).contains(&format!("{b}  relayed by {relay}")));
     assert!(explain::render(&snapshot, &b).unwrap().contains(&format!("peer {b}: relayed by {relay}\n")));
 }
