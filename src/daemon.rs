@@ -171,7 +171,11 @@ impl Daemon {
         match more {
             Ok(more) => self.ready.put(TAP, more),
             Err(error) if trouble(&error) == Trouble::Vanished => return Err(vanished(tap)),
-            Err(error) => self.log.debug(format_args!("cannot read from {}: {error}", tap.name())),
+            Err(error) => {
+                self.log.debug(format_args!("cannot read from {}: {error}", tap.name()));
+                // Behind the frame that cannot be had there may be others, and a full queue wakes nobody.
+                self.ready.put(TAP, trouble(&error) == Trouble::Frame);
+            }
         }
         self.flush(now)
     }

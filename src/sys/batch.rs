@@ -24,10 +24,9 @@ use crate::base::packet::Packet;
 use crate::sys::datagram::{self, Arrival, Control, Family, Name, UDP_GRO, UDP_SEGMENT};
 use crate::sys::{check, length_of, set_option};
 
-/// Messages of one call, out and in. Of those that the kernel joins, few are a batch. Each that comes in has room for the
-/// longest, so they are what most of a busy node's memory is.
+/// Messages of one call, out and in. Of those that the kernel joins few are a batch, and each needs room for the longest.
 const OUT: usize = 16;
-const IN: usize = 4;
+const IN: usize = 8;
 const IN_JOINED: usize = 2;
 /// The most datagrams that the kernel joins or cuts (`UDP_MAX_SEGMENTS` before Linux 6.9), and bytes of them: an IPv4
 /// packet less its headers.
@@ -188,8 +187,6 @@ pub(crate) struct Inbox {
     at: usize,
     /// Whether the kernel had no more.
     drained: bool,
-    /// Whether the kernel joined something of what came last.
-    joined: bool,
 }
 
 /// A message.
@@ -220,12 +217,17 @@ impl Inbox {
     pub(crate) fn new(joins: Joins) -> Inbox {
         // All zero, so that the kernel provides each page when it is first used.
         Inbox {
-            rest: vec![0; if joins.incoming { IN * REST } else { 0 }],
+            rest: vec![0; if joins.incoming { IN_JOINED * REST } else { 0 }],
             came: Vec::with_capacity(IN),
             at: 0,
             drained: false,
-            joined: false,
         }
+    }
+
+    /// To be told of each turn of the loop. That the kernel had no more then says nothing of now: what has come since woke
+    /// the loop, once, and would lie there until the next datagram comes, for ever if there is no more room for one.
+    pub(crate) fn begin_turn(&mut self) {
+        self.drained = false;
     }
 
     /// Asks the kernel for as many messages as a call brings. All that came before has been handed over.
@@ -241,11 +243,10 @@ impl Inbox {
     ) -> io::Result<()> {
         debug_assert!(self.came.is_empty());
         let wanted = match joins.many {
-            true if self.joined => IN_JOINED,
+            true if joins.incoming => IN_JOINED,
             true => IN,
             false => 1,
         };
-        self.joined = false;
         let mut packets = [const { None }; IN];
         let mut asked = 0;
         while asked < wanted
@@ -368,7 +369,6 @@ impl Inbox {
         let first = arrival.segment.map_or(length, |segment| segment.min(length));
         let begin = at * REST + DATAGRAM_MAX;
         let (mut from, mut to) = (begin, begin);
-        self.joined |= length > first;
         arrival.cut |= first > DATAGRAM_MAX || packet.grow(first).is_err();
         // Of the others the packet holds what it had room for. That goes in front of what is in the buffer.
         let held = length.min(DATAGRAM_MAX).saturating_sub(first);

@@ -198,6 +198,7 @@ impl Udp {
         debug_assert!(datagrams.is_empty());
         self.came_to.clear();
         let Some(socket) = &mut self.sockets[family as usize] else { return Ok(false) };
+        socket.inbox.begin_turn();
         while datagrams.len() < BATCH {
             match socket.inbox.next(out) {
                 Next::Datagram(arrival, packet)
@@ -675,6 +676,33 @@ mod tests {
             }
             assert!(b.receive_batch(Family::V4, &mut Outbox::new(0), &mut Vec::new()).unwrap());
         });
+    }
+
+    // The poll tells of a datagram once. If that comes while a batch is handed over, the batch after it has to look.
+    #[test]
+    fn what_comes_while_a_batch_is_handed_over_is_found_by_the_next() {
+        for offload in [true, false] {
+            in_namespace("what_comes_while_a_batch_is_handed_over", move || {
+                let mut a = Udp::open(&anywhere()).unwrap();
+                let mut b = Udp::open(&Listen { offload, ..at("127.0.0.1") }).unwrap();
+                let to = address("127.0.0.1", &b);
+                let (mut out, mut batch) = (Outbox::new(PACKETS), Vec::new());
+                for _ in 0..BATCH {
+                    let mut packet = out.blank().unwrap();
+                    packet.append(&[7; 100]).unwrap();
+                    out.send(to, packet);
+                }
+                a.send_batch(&mut out, &mut |to, error| panic!("{to}: {error}"));
+                let more = b.receive_batch(Family::V4, &mut out, &mut batch).unwrap();
+                assert!(more && batch.len() == BATCH);
+                batch.drain(..).for_each(|(_, packet)| out.recycle(packet));
+                send(&mut a, to, 9).unwrap();
+                let more = b.receive_batch(Family::V4, &mut out, &mut batch).unwrap();
+                assert!(!more && batch.len() == 1);
+                batch.drain(..).for_each(|(_, packet)| out.recycle(packet));
+                assert!(out.is_whole());
+            });
+        }
     }
 
     #[test]
