@@ -71,7 +71,7 @@ table inet loss {
     }
 }
 RULES
-on home ping -q -n -c 600 -i 0.005 -W 1 10.99.0.1 >/dev/null 2>&1 || true
+on home ping -q -n -c 2000 -i 0.002 -W 1 10.99.0.1 >/dev/null 2>&1 || true
 of_vps="[p['loss_permille'] for p in s['peers'] if p['id'] == '$vps_id'][0]"
 lost=$(field home "$of_vps") back=$(field vps "[p['loss_permille'] for p in s['peers'] if p['id'] == '$home_id'][0]")
 check "home sees that a good part of it is lost ($lost per mille)" test "$lost" -gt 120 -a "$lost" -lt 400

@@ -93,8 +93,8 @@ pub const NEIGHBOURS: usize = 1024;
 pub const NEIGHBOURS_PER_PEER: usize = 256;
 /// Received counters remembered in one session, in bits.
 pub const REPLAY_WINDOW: u64 = 4096;
-/// Of fewer packets no loss is told.
-pub const LOSS_SAMPLE: u32 = 16;
+/// Of fewer packets no loss is told: those that look for better or wider paths, and are lost there, would count for much.
+pub const LOSS_SAMPLE: u32 = 1000;
 /// Received counters remembered on one relay hop, in bits.
 pub const HOP_WINDOW: u64 = 1024;
 /// Counters are 48 bits wide; the last one is never used.

@@ -6,8 +6,8 @@ use crate::base::event::Parting;
 use crate::base::ids::SessionIndex;
 use crate::base::limits::{COMPARISONS, CONFIRM_EVERY, FIRST_PAUSE, LOST_FOR};
 use crate::base::time::{Instant, earliest};
-use crate::peer::Peer;
 use crate::peer::path::{Path, Sign};
+use crate::peer::{Metering, Peer};
 
 /// Something a peer wants done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,6 +87,10 @@ impl Peer {
         if core::mem::take(&mut self.ask_now) {
             self.live.asked(now);
             return Some(Action::AskAnew);
+        }
+        if self.metering == Metering::Wanted {
+            self.metering = Metering::Asked;
+            return Some(Action::Ask);
         }
         match self.live.sign(now)? {
             Sign::Dead => {
@@ -261,6 +265,7 @@ mod tests {
     fn silence_is_asked_into_and_then_the_path_is_dead() {
         let (mut peer, mut theirs) = up(true);
         send(&mut peer, 1000, Kind::Frame);
+        assert_eq!(actions(&mut peer, 1000), [Action::Ask], "how long a round trip takes");
         let asked = 1000 + millis(PROBE_AFTER);
         assert_eq!(actions(&mut peer, asked - 1), []);
         assert_eq!(peer.next_timeout(), Some(at(asked)));
@@ -273,6 +278,22 @@ mod tests {
         assert!(peer.is_reachable() && peer.direct().is_none());
         assert_eq!(actions(&mut peer, dead), []);
         assert_eq!(actions(&mut peer, dead + millis(FIRST_PAUSE)), [Action::TryDirect]);
+    }
+
+    #[test]
+    fn the_first_frame_on_a_path_has_it_measured() {
+        let (mut peer, mut theirs) = up(true);
+        send(&mut peer, 1000, Kind::Keepalive);
+        hear(&mut peer, &mut theirs, 1000, direct(1));
+        assert_eq!(actions(&mut peer, 1000), [], "a path that nobody uses costs nothing");
+        for now in [1001, 1002] {
+            send(&mut peer, now, Kind::Frame);
+            let due = actions(&mut peer, now);
+            assert_eq!(due.iter().filter(|action| **action == Action::Ask).count(), usize::from(now == 1001));
+        }
+        peer.take_path(at(1003), direct(2));
+        send(&mut peer, 1003, Kind::Frame);
+        assert!(actions(&mut peer, 1003).contains(&Action::Ask), "another path");
     }
 
     #[test]

@@ -52,6 +52,17 @@ pub struct Hello3ToRepeat {
     pub again: bool,
 }
 
+/// How far it is with the first round trip of the path in use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Metering {
+    /// Nobody has used the path.
+    Idle,
+    /// It is to be asked for.
+    Wanted,
+    /// It was.
+    Asked,
+}
+
 /// One remote node.
 pub struct Peer {
     id: NodeId,
@@ -86,6 +97,8 @@ pub struct Peer {
     told_path: Option<Path>,
     /// The path in use is to be challenged whether or not it is time.
     ask_now: bool,
+    /// Whether the round trip of the path in use is asked for, which the first frame does.
+    metering: Metering,
     up_since: Option<Instant>,
     attention: bool,
 }
@@ -118,6 +131,7 @@ impl Peer {
             rekeying: false,
             told_path: None,
             ask_now: false,
+            metering: Metering::Idle,
             up_since: None,
             attention: false,
         }
@@ -259,7 +273,7 @@ impl Peer {
         self.watch_key(now);
         sealed?;
         let is_data = matches!(kind, Kind::Frame | Kind::Fragment);
-        self.busy |= is_data;
+        self.note_use(is_data);
         self.live.sent(now, is_data || kind == Kind::Challenge);
         Ok(())
     }
@@ -280,7 +294,7 @@ impl Peer {
         if self.confirm.as_ref().is_some_and(|confirm| confirm.index == index) {
             self.confirm = None;
         }
-        self.busy |= matches!(kind, Kind::Frame | Kind::Fragment);
+        self.note_use(matches!(kind, Kind::Frame | Kind::Fragment));
         // A challenge is a question whether this is a path, and no sign that it is one for the peer.
         if kind == Kind::Challenge && self.path == Some(from) {
             self.live.heard(now);
@@ -288,6 +302,15 @@ impl Peer {
             self.heard(now, from, length);
         }
         Ok(kind)
+    }
+
+    /// Notes a packet that is what the tunnel is for, or not. The first on a path has it measured: an idle one costs nothing.
+    fn note_use(&mut self, is_data: bool) {
+        self.busy |= is_data;
+        if is_data && self.metering == Metering::Idle {
+            self.metering = Metering::Wanted;
+            self.attention = true;
+        }
     }
 
     /// A packet may have brought the time for a new key forward: the first frame after a long idle time does.

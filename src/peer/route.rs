@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 
 use crate::base::limits::{CONFIRM_EVERY, FIRST_PAUSE, PROBE_AFTER};
 use crate::base::time::{Duration, Instant, earliest};
-use crate::peer::Peer;
 use crate::peer::path::{CHALLENGE_LEN, Candidate, Nonce, Path};
 use crate::peer::rank::is_better;
+use crate::peer::{Metering, Peer};
 use crate::wire::control::Endpoints;
 
 impl Peer {
@@ -150,11 +150,6 @@ impl Peer {
 
     // ---- the path ----
 
-    /// Notes how long a round trip by the path in use took.
-    pub fn measured(&mut self, rtt: Duration) {
-        self.rtt = Some(rtt);
-    }
-
     /// Uses `path` from now on.
     pub fn take_path(&mut self, now: Instant, path: Path) {
         if let Some(old) = self.address() {
@@ -164,6 +159,7 @@ impl Peer {
         self.left_silence = is_relayed || self.path.is_none() || self.is_lost() || self.doubt;
         if self.path != Some(path) {
             self.rtt = None;
+            self.metering = Metering::Idle;
             self.mtus.enter(now, path);
         }
         // The third message may go again now, to where the peer is.

@@ -94,7 +94,7 @@ pub const RECORDS: &[Record] = &[
             text("cipher", "how the session's packets are sealed, as the option calls it"),
             number(
                 "loss_permille",
-                "how many of the last packets from it never came, in thousandths, whichever path they took; left out while there were too few",
+                "how many of its last 1000 to 4000 packets never came, in thousandths; left out while there were fewer",
             ),
             number("frames_in", "frames from it"),
             number("bytes_in", "their bytes"),

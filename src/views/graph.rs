@@ -53,7 +53,7 @@ pub fn dot(snapshot: &Snapshot<'_>) -> String {
     }
     for (a, b) in told_edges(snapshot) {
         edge(&mut text, a, b);
-        text.push_str(" [color=grey];\n");
+        text.push_str(" [color=\"#cccccc\"];\n");
     }
     text.push_str("}\n");
     text
@@ -134,7 +134,7 @@ mod tests {
   "aaaa" -- "cccc" [color=darkorange, style=dashed, label="by bbbb "];
   "dddd" [style=dotted];
   "aaaa" -- "eeee" [color=blue, label="LAN 0.3 ms"];
-  "bbbb" -- "cccc" [color=grey];
+  "bbbb" -- "cccc" [color="#cccccc"];
 }
 "##;
         assert_eq!(dot(&Snapshot::read(TEXT)), expected);

@@ -9,6 +9,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use peervpn::base::facts;
+use peervpn::base::limits::LOSS_SAMPLE;
+use peervpn::base::time::Duration;
 use peervpn::views::fields::{self, Form, RECORDS};
 use peervpn::views::page::{Look, WIDTH};
 use peervpn::views::{Snapshot, explain, graph, json, metrics, page};
@@ -39,6 +41,11 @@ fn only_what_the_table_promises_is_told() {
     let (mut world, nodes) = mesh();
     world.bridge(&nodes[1..]);
     world.run_for(secs(6));
+    // So many that loss can be told.
+    for _ in 0..LOSS_SAMPLE + 100 {
+        world.send(nodes[0], nodes[2], 100, false);
+        world.run_for(Duration::from_millis(5));
+    }
     let mut seen = Vec::new();
     for text in nodes.map(|node| world.status(node)) {
         assert_eq!(misfits_of(&json::render(&Snapshot::read(&text))), [""; 0]);
