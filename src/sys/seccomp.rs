@@ -68,6 +68,8 @@ const OLDER: &[c_long] = &[
     libc::SYS_epoll_wait,
     #[cfg(not(any(target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64")))]
     libc::SYS_poll,
+    #[cfg(any(target_arch = "arm", target_arch = "mips", target_arch = "x86", target_arch = "powerpc"))]
+    libc::SYS_fcntl64,
 ];
 
 /// The same with times of 64 bits, which 32-bit machines have beside the others; libc has no names for them. Their
