@@ -86,8 +86,11 @@ make_room() {
     # is 4 % of the package. The default order stores the whole of a multiplication of X25519, and takes three times
     # as long for it.
     SMALL+=',"-Cllvm-args=-pre-RA-sched=list-hybrid"'
-    # A call at the end is a jump; blocks stay where they are written.
+    # A call at the end is a jump; blocks stay where they are written, and what two of them end with is there once.
+    # That is off for MIPS, as it gets in the way of branches over more than 128 kB; no function is that large.
     SMALL+=',"-Cllvm-args=-mips-tail-calls","-Cllvm-args=-disable-block-placement"'
+    SMALL+=',"-Cllvm-args=-skip-mips-long-branch","-Cllvm-args=-enable-tail-merge=true","-Cllvm-args=-tail-merge-size=2"'
+    SMALL+=',"-Cllvm-args=-disable-machine-sink","-Cllvm-args=-join-splitedges"'
 }
 
 # The cipher and the hash, as in the profiles of Cargo.toml, and whose generics they are made of.
