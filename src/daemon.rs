@@ -23,6 +23,7 @@ use crate::story::{Line, Story};
 use crate::sys::clock::Clock;
 use crate::sys::control::{Control, WHOLE};
 use crate::sys::events::{Events as NetworkEvents, LinkState};
+use crate::sys::failure;
 use crate::sys::helper::{Helper, Outcome, Report};
 use crate::sys::log::Logger;
 use crate::sys::multicast::Multicast;
@@ -416,7 +417,10 @@ fn tell_report(log: &Logger, report: &Report) {
 }
 
 fn vanished(tap: &Tap) -> io::Error {
-    io::Error::other(format!("the interface {} was removed; start again to have a new one", tap.name()))
+    failure(
+        io::ErrorKind::Other,
+        format!("the interface {} was removed; start again to have a new one", tap.name()),
+    )
 }
 
 // ---- sources ----

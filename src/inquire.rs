@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 
 use crate::sys::netlink::Netlink;
-use crate::sys::{clock, control};
+use crate::sys::{clock, control, failure};
 use crate::views::page::{self, Look};
 use crate::views::{Snapshot, explain, graph, json, metrics};
 
@@ -100,7 +100,7 @@ pub fn explanation(target: &str, name: Option<&str>) -> io::Result<String> {
             Err(why) => unknown = why,
         }
     }
-    Err(io::Error::new(io::ErrorKind::NotFound, unknown))
+    Err(failure(io::ErrorKind::NotFound, unknown))
 }
 
 /// The MAC address of an address inside the tunnel, as far as this machine has found it.

@@ -14,7 +14,8 @@ use peervpn::config::section::{self, Instance, Network, Networks};
 use peervpn::config::{Loaded, convert, router};
 use peervpn::crypto::identity::{PskForm, generate_psk, short_id};
 use peervpn::sys::log::Logger;
-use peervpn::sys::{clock, files, privileges};
+use peervpn::sys::streams::complain;
+use peervpn::sys::{clock, failure, files, privileges, streams};
 use peervpn::views::page::Look;
 use peervpn::{config, inquire, secrets, setup, start};
 use zeroize::Zeroizing;
@@ -95,13 +96,14 @@ fn new_psk() -> io::Result<Zeroizing<String>> {
 
 fn status(name: Option<&str>, form: Form) -> Result<(), Failure> {
     // The habit of no-color.org.
-    let look = Look { colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
+    let look = Look { colour: streams::output().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
     let text = match form {
         Form::Page => inquire::status_page(name, look),
         Form::Json => inquire::status_json(name),
         Form::Metrics => inquire::status_metrics(name),
         Form::Watch => {
-            let mut show = |page: &str| print(page).map_err(|Failure(_, why)| io::Error::other(why));
+            let mut show =
+                |page: &str| print(page).map_err(|Failure(_, why)| failure(io::ErrorKind::Other, why));
             return inquire::watch(name, look, &mut show).map_err(failed);
         }
     };
@@ -369,14 +371,8 @@ fn failed(why: impl ToString) -> Failure {
 
 /// Writes to standard output. Whoever reads it may have seen enough (`| head`): that is no failure.
 fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match streams::output().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
         _ => Ok(()),
     }
-}
-
-/// Writes a line to standard error, if anybody is there.
-fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }

@@ -11,8 +11,8 @@ use crate::base::ids::NodeId;
 use crate::base::settings::{Secret, Settings};
 use crate::crypto::identity::{Identity, PskForm, cache_tag, network_key, node_tag};
 use crate::sys::clock::entropy;
-use crate::sys::files;
 use crate::sys::log::Logger;
+use crate::sys::{files, told};
 
 /// What nobody else may know; in one place, to be wiped at once.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -39,8 +39,8 @@ pub fn id_of_key_file(path: &Path) -> io::Result<Option<NodeId>> {
 /// # Errors
 /// A damaged pre-shared key.
 pub fn network_secret(settings: &Settings, psk: &Secret, log: &Logger) -> io::Result<Zeroizing<[u8; 32]>> {
-    let form = PskForm::of(psk).map_err(io::Error::other)?;
-    let derive = || network_key(&settings.network, psk).map(Zeroizing::new).map_err(io::Error::other);
+    let form = PskForm::of(psk).map_err(told)?;
+    let derive = || network_key(&settings.network, psk).map(Zeroizing::new).map_err(told);
     if !form.needs_stretching() {
         return derive();
     }

@@ -5,7 +5,7 @@
 //! it is to be replaced, and then the old one is kept beside it; a UCI file gets one section more.
 #![forbid(unsafe_code)]
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::config::cli::{SECTION, Setup, UCI_FILES, USUAL_FILES};
 use crate::config::section;
 use crate::config::setup::{Invitation, Plan, judge};
-use crate::sys::files;
+use crate::sys::{failure, files, streams, told};
 
 /// Where the identity is kept if nothing else is said.
 const KEYFILE: &str = "/etc/peervpn/key";
@@ -28,8 +28,9 @@ pub fn run(
     wanted: &Setup,
     new_psk: &dyn Fn() -> io::Result<Zeroizing<String>>,
 ) -> io::Result<Zeroizing<String>> {
-    let mut asker =
-        Asker { interactive: io::stdin().is_terminal() && io::stderr().is_terminal() && !wanted.join };
+    let mut asker = Asker {
+        interactive: streams::input().is_terminal() && streams::errors().is_terminal() && !wanted.join,
+    };
     let place = Place::of(wanted);
     // Before anybody has answered in vain.
     place.check(wanted.replace)?;
@@ -72,7 +73,7 @@ impl Place {
 
     fn check(&self, replace: bool) -> io::Result<()> {
         match self {
-            Place::Conf(file) if file.exists() && !replace => Err(io::Error::new(
+            Place::Conf(file) if file.exists() && !replace => Err(failure(
                 io::ErrorKind::AlreadyExists,
                 format!(
                     "{} is there and stays as it is; name another file with --to, or replace it with --replace (the \
@@ -95,10 +96,10 @@ impl Place {
         let first =
             |faults: Vec<crate::config::Fault>| faults.first().map_or_else(String::new, ToString::to_string);
         let networks = section::read(&content.bytes, &file.display().to_string())
-            .map_err(|faults| io::Error::other(first(faults)))?;
+            .map_err(|faults| failure(io::ErrorKind::Other, first(faults)))?;
         match networks.find(section) {
             None => Ok(content.bytes.to_vec()),
-            Some(_) => Err(io::Error::new(
+            Some(_) => Err(failure(
                 io::ErrorKind::AlreadyExists,
                 format!(
                     "{} has a network '{section}' already, which stays as it is; give the new one another name: --uci NAME",
@@ -112,7 +113,7 @@ impl Place {
     fn write(&self, plan: &Plan, replace: bool) -> io::Result<Option<PathBuf>> {
         match self {
             Place::Conf(file) => {
-                let text = plan.conf().map_err(io::Error::other)?;
+                let text = plan.conf().map_err(told)?;
                 let kept = (replace && file.exists()).then(|| backup_of(file));
                 if let Some(kept) = &kept {
                     files::keep_beside(file, kept)?;
@@ -122,10 +123,14 @@ impl Place {
             }
             Place::Uci { file, section } => {
                 let old = Zeroizing::new(self.uci_text(file, section)?);
-                let made = plan.section(section).map_err(io::Error::other)?;
+                let made = plan.section(section).map_err(told)?;
                 let mut text = Zeroizing::new(String::with_capacity(old.len() + made.len() + 2));
-                let odd =
-                    || io::Error::other(format!("{} is not UTF-8; add the network by hand", file.display()));
+                let odd = || {
+                    failure(
+                        io::ErrorKind::Other,
+                        format!("{} is not UTF-8; add the network by hand", file.display()),
+                    )
+                };
                 text.push_str(core::str::from_utf8(&old).map_err(|_| odd())?);
                 let gap = match text.chars().last() {
                     None => "",
@@ -215,17 +220,17 @@ impl Asker {
             ("interface", Some(&interface)),
         ] {
             if let Some(Err(why)) = value.map(|value| judge(option, value)) {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{option}: {why}")));
+                return Err(failure(io::ErrorKind::InvalidInput, format!("{option}: {why}")));
             }
         }
         if let Some(address) = &address {
-            judge_address(address).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+            judge_address(address).map_err(|why| failure(io::ErrorKind::InvalidInput, why))?;
         }
         Ok(Plan { network, psk, peer, port, interface, address, relay: wanted.relay || first, keyfile })
     }
 
     fn invitation(&mut self) -> io::Result<Invitation> {
-        Invitation::read(&read_line()?).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))
+        Invitation::read(&read_line()?).map_err(|why| failure(io::ErrorKind::InvalidInput, why))
     }
 
     /// The network's key; none for a new one.
@@ -275,18 +280,12 @@ fn judge_address(address: &str) -> Result<(), String> {
 }
 
 fn eprint(text: &str) -> io::Result<()> {
-    io::stderr().write_all(text.as_bytes())
+    streams::errors().write_all(text.as_bytes())
 }
 
 fn read_line() -> io::Result<Zeroizing<String>> {
-    let mut line = Zeroizing::new(String::with_capacity(1024));
-    match io::stdin().lock().read_line(&mut line)? {
-        0 => Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "there is no answer to read; nothing was written",
-        )),
-        _ => Ok(line),
-    }
+    let none = || failure(io::ErrorKind::UnexpectedEof, "there is no answer to read; nothing was written");
+    streams::read_line()?.ok_or_else(none)
 }
 
 fn farewell(plan: &Plan, place: &Place, kept: Option<&Path>, reached_at: Option<&str>) -> Zeroizing<String> {

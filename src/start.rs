@@ -35,6 +35,7 @@ use crate::sys::signals::Signals;
 use crate::sys::tap::Tap;
 use crate::sys::udp::{Listen, Udp};
 
+use crate::sys::failure;
 use zeroize::Zeroize;
 
 /// Starts a node and runs it until it is told to stop.
@@ -112,7 +113,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
 /// Who is to give up root's rights must have them.
 fn need_root(settings: &Settings) -> io::Result<()> {
     match &settings.privileges {
-        Some(privileges) if effective_user() != 0 => Err(io::Error::new(
+        Some(privileges) if effective_user() != 0 => Err(failure(
             io::ErrorKind::PermissionDenied,
             format!(
                 "peervpn needs root to start, and becomes user '{}' once it has: try sudo (or set enableprivdrop \
@@ -131,7 +132,7 @@ fn confine(filter: CallFilter, log: &Logger) -> io::Result<()> {
     }
     let filtered = if filter == CallFilter::Off { Ok(()) } else { seccomp::filter_calls() };
     match filtered {
-        Err(error) if filter == CallFilter::Always => Err(io::Error::new(
+        Err(error) if filter == CallFilter::Always => Err(failure(
             error.kind(),
             format!("cannot filter system calls: {error} (forceseccomp no would go on without)"),
         )),
@@ -146,7 +147,7 @@ fn confine(filter: CallFilter, log: &Logger) -> io::Result<()> {
 /// Sets the interface up as configured.
 fn set_up(tap: &Tap, settings: &Settings, short: ShortId) -> io::Result<Link> {
     let mut netlink = Netlink::open()?;
-    let gone = || io::Error::other(format!("the interface {} went away at once", tap.name()));
+    let gone = || failure(io::ErrorKind::Other, format!("the interface {} went away at once", tap.name()));
     let link = netlink.link(tap.name())?.ok_or_else(gone)?;
     netlink.set_mac(&link, settings.mac.unwrap_or_else(|| mac_of(short)))?;
     netlink.set_mtu(&link, settings.mtu.map_or(MTU_AUTO, usize::from).try_into().unwrap_or(u16::MAX))?;
@@ -162,7 +163,7 @@ fn set_up(tap: &Tap, settings: &Settings, short: ShortId) -> io::Result<Link> {
 
 fn explain_ipv6(error: io::Error) -> io::Error {
     let hint = "if IPv6 is off on this host, see net.ipv6.conf.all.disable_ipv6 or remove ifconfig6";
-    io::Error::new(error.kind(), format!("{error}; {hint}"))
+    failure(error.kind(), format!("{error}; {hint}"))
 }
 
 /// A node's MAC address: locally administered, and the same wherever the node's key is the same.

@@ -82,11 +82,25 @@ fn write_place(
 
 /// The user's text in a form that is safe and short enough for a message.
 pub(crate) fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN_MAX).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for character in text.chars().take(SHOWN_MAX) {
+        if hides(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
     if text.chars().nth(SHOWN_MAX).is_some() {
         shown.push('…');
     }
     shown
+}
+
+/// Whether a terminal would obey the character instead of showing it, or let others stand in another order.
+fn hides(character: char) -> bool {
+    let sets_direction =
+        matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    character.is_control() || sets_direction || character == '\u{feff}'
 }
 
 /// The known word that `written` was most likely meant to be.

@@ -105,7 +105,10 @@ impl Plan {
         let told = |faults: Vec<Fault>| faults.first().map_or_else(String::new, Fault::to_string);
         let made = convert::to_uci(self.conf()?.as_bytes(), "setup", name).map_err(told)?;
         let mut text = Zeroizing::new(String::with_capacity(2 * made.len() + 512));
-        text.push_str(&made.replacen("option enabled '0'\n", "option enabled '1'\n", 1));
+        for line in made.split_inclusive('\n') {
+            let off = line.trim_ascii() == "option enabled '0'";
+            text.push_str(if off { "\toption enabled '1'\n" } else { line });
+        }
         text.push_str(
             "\n\t# The port is open for this zone while the network runs.\n\tlist listen_zone 'wan'\n",
         );

@@ -164,7 +164,7 @@ pub(crate) fn mac(text: &str) -> Parsed<Mac> {
 /// The TAP's name, in which `%d` stands for a number that the kernel chooses.
 pub(crate) fn interface(text: &str) -> Parsed<InterfaceName> {
     let holes = text.matches('%').count();
-    if holes > 1 || (holes == 1 && !text.contains("%d")) {
+    if holes > 1 || (holes == 1 && !text.as_bytes().windows(2).any(|pair| pair == b"%d")) {
         return Err(format!("'{}' may hold one '%d' and no other '%'", shown(text)));
     }
     interface_name(text)

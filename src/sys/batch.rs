@@ -22,7 +22,7 @@ use crate::base::limits::{BATCH, DATAGRAM_MAX};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::sys::datagram::{self, Arrival, Control, Family, Name, UDP_GRO, UDP_SEGMENT};
-use crate::sys::{check, length_of, set_option};
+use crate::sys::{check, length_of, set_option, told};
 
 /// Messages of one call, out and in. Of those that the kernel joins few are a batch, and each needs room for the longest.
 const OUT: usize = 16;
@@ -172,7 +172,7 @@ fn send_runs(socket: BorrowedFd<'_>, runs: &[Run], datagrams: &[(SocketAddr, Pac
             libc::MSG_NOSIGNAL,
         )
     })?;
-    usize::try_from(sent).map_err(io::Error::other)
+    usize::try_from(sent).map_err(told)
 }
 
 // ---- in ----
@@ -352,7 +352,7 @@ impl Inbox {
                     no_limit,
                 )
             })?;
-            usize::try_from(count).map_err(io::Error::other)?
+            usize::try_from(count).map_err(told)?
         };
         for (at, packet) in packets.iter_mut().enumerate().take(count) {
             let arrival =

@@ -8,7 +8,7 @@ use std::io;
 use zeroize::Zeroizing;
 
 use crate::base::time::Instant;
-use crate::sys::{Context, check};
+use crate::sys::{Context, check, failure};
 
 /// Counts microseconds since it was made.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ pub fn sleep(time: core::time::Duration) {
 pub fn entropy() -> io::Result<Zeroizing<[u8; 32]>> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed)
-        .map_err(|error| io::Error::other(format!("cannot get random bytes: {error}")))?;
+        .map_err(|error| failure(io::ErrorKind::Other, format!("cannot get random bytes: {error}")))?;
     Ok(seed)
 }
 

@@ -13,10 +13,10 @@
 //! apart from a socket file that a dead one left behind, which it has no right to remove.
 
 use core::time::Duration;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,7 @@ use mio::{Events, Interest, Poll, Registry, Token, event};
 
 use crate::base::time::{Instant, earliest};
 use crate::sys::files::{because, check_private, effective_user, make_directory, runtime_directory};
+use crate::sys::{failure, told};
 
 /// Asks for what is told of a node; with this request for the stations behind its peers too.
 pub const SHORT: &str = "status";
@@ -229,7 +230,7 @@ impl Client {
 /// The user on the other side, as the kernel noted it when it connected (`SO_PEERCRED`).
 fn peer_user(stream: &UnixStream) -> io::Result<libc::uid_t> {
     let mut peer = libc::ucred { pid: 0, uid: libc::uid_t::MAX, gid: libc::gid_t::MAX };
-    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(told)?;
     // SAFETY: both pointers are to live memory, and the length is that of the structure.
     let failed = unsafe {
         libc::getsockopt(
@@ -246,14 +247,7 @@ fn peer_user(stream: &UnixStream) -> io::Result<libc::uid_t> {
 /// Takes the name for this process. The kernel gives it back however the process ends.
 fn take_lock(path: &Path, name: &str) -> io::Result<File> {
     let failed = |error| because(format!("cannot open {}", path.display()), error);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .map_err(failed)?;
+    let file = super::open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_NOFOLLOW, 0o600).map_err(failed)?;
     // SAFETY: no memory is involved; the descriptor is open.
     if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
         return Ok(file);
@@ -262,7 +256,7 @@ fn take_lock(path: &Path, name: &str) -> io::Result<File> {
     if error.kind() != io::ErrorKind::WouldBlock {
         return Err(failed(error));
     }
-    Err(io::Error::new(
+    Err(failure(
         io::ErrorKind::AddrInUse,
         format!("another peervpn runs with the interface or network {name}"),
     ))
@@ -326,10 +320,10 @@ fn ask_one(mut stream: UnixStream, request: &str, limit: Duration) -> io::Result
     let asked = stream.write_all(format!("{request}\n").as_bytes());
     match asked.and_then(|()| stream.take(ANSWER_MAX as u64).read_to_end(&mut answer)) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "peervpn runs but does not answer"))
+            Err(failure(io::ErrorKind::TimedOut, "peervpn runs but does not answer"))
         }
         Err(error) => Err(because("peervpn broke off its answer", error)),
-        Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "peervpn is busy with others; try again")),
+        Ok(0) => Err(failure(io::ErrorKind::UnexpectedEof, "peervpn is busy with others; try again")),
         Ok(_) => Ok(printable(&answer)),
     }
 }
@@ -348,7 +342,7 @@ fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
             io::ErrorKind::PermissionDenied => {
-                Err(io::Error::new(io::ErrorKind::PermissionDenied, "only root may ask; try sudo"))
+                Err(failure(io::ErrorKind::PermissionDenied, "only root may ask; try sudo"))
             }
             _ => Err(because(format!("cannot reach {}", path.display()), error)),
         },
@@ -383,7 +377,7 @@ fn nobody(directory: &Path, name: Option<&str>) -> io::Error {
         Some(name) => format!("no peervpn runs as '{name}'; there is: {}", others.join(", ")),
         None => format!("no peervpn runs here (nothing in {})", directory.display()),
     };
-    io::Error::new(io::ErrorKind::NotFound, text)
+    failure(io::ErrorKind::NotFound, text)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, socklen_t};
 
-use crate::sys::{check, family_number, length_of};
+use crate::sys::{check, family_number, length_of, told};
 
 /// Socket option and control message: datagrams of one length leave as one (since Linux 4.18).
 pub(crate) const UDP_SEGMENT: c_int = 103;
@@ -76,7 +76,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, family: Family, room: &mut [u8]) -
     // SAFETY: `message` points to the name, the room and the control buffer above, which live through the call,
     // with their sizes.
     let length = check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) })?;
-    Ok(arrival(&message, &name, family, usize::try_from(length).map_err(io::Error::other)?))
+    Ok(arrival(&message, &name, family, usize::try_from(length).map_err(told)?))
 }
 
 /// What `message` says after the kernel filled it, with `name` and a control buffer.

@@ -8,13 +8,13 @@
 //! Secrets are wiped from memory when dropped.
 
 use core::fmt::Display;
-use std::ffi::{CString, OsString};
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::sys::{check, failure, in_c, open, streams};
 use zeroize::Zeroizing;
 
 /// The longest configuration, in bytes.
@@ -41,7 +41,7 @@ pub struct Configuration {
 /// A sentence with the path: missing, not a regular file, longer than [`CONFIGURATION_MAX`], not UTF-8.
 pub fn read_configuration(path: &Path) -> io::Result<Configuration> {
     if path == Path::new("-") {
-        let text = read_bounded(io::stdin().lock(), CONFIGURATION_MAX)
+        let text = read_bounded(&*streams::input(), CONFIGURATION_MAX)
             .and_then(into_text)
             .map_err(|error| because("cannot read the configuration from the standard input", error))?;
         return Ok(Configuration { text, exposed: None });
@@ -119,7 +119,7 @@ pub fn read_psk(path: &Path) -> io::Result<Zeroizing<String>> {
     let text = read_secret(path)?;
     let line = text.trim_end_matches(['\r', '\n']);
     if line.is_empty() || line.contains('\n') {
-        return Err(io::Error::new(
+        return Err(failure(
             io::ErrorKind::InvalidData,
             format!("{} must hold the key in one line and nothing else", path.display()),
         ));
@@ -140,7 +140,7 @@ pub fn load_key(path: &Path) -> io::Result<Option<Zeroizing<[u8; KEY]>>> {
     let text = read_secret(path)?;
     let damaged = || {
         let hint = "it should hold 64 hexadecimal digits; restore it, or remove it to become a new node";
-        io::Error::new(io::ErrorKind::InvalidData, format!("key file {} is damaged: {hint}", path.display()))
+        failure(io::ErrorKind::InvalidData, format!("key file {} is damaged: {hint}", path.display()))
     };
     parse_key(&text).ok_or_else(damaged).map(Some)
 }
@@ -214,7 +214,7 @@ pub(super) fn check_private(directory: &Path) -> io::Result<()> {
     if meta.is_dir() && meta.uid() == effective_user() && meta.mode() & 0o022 == 0 {
         return Ok(());
     }
-    Err(io::Error::new(
+    Err(failure(
         io::ErrorKind::PermissionDenied,
         format!(
             "{} is not a directory that only its owner, who runs this, can write to",
@@ -225,7 +225,7 @@ pub(super) fn check_private(directory: &Path) -> io::Result<()> {
 
 /// Makes one directory with just this mode, whatever the umask; one that is there stays as it is.
 pub(super) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
-    match DirBuilder::new().mode(mode).create(path) {
+    match new_directory(path, mode) {
         Ok(()) => std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
@@ -233,12 +233,20 @@ pub(super) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 fn make_directories(file: &Path) -> io::Result<()> {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
-            DirBuilder::new().recursive(true).mode(0o700).create(parent)
+    let parents: Vec<&Path> = file.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
+    for directory in parents.into_iter().rev() {
+        match new_directory(directory, 0o700) {
+            Err(_) if directory.is_dir() => {}
+            done => done?,
         }
-        _ => Ok(()),
     }
+    Ok(())
+}
+
+fn new_directory(path: &Path, mode: u32) -> io::Result<()> {
+    let path = in_c(path)?;
+    // SAFETY: the path ends with a zero and lives through the call.
+    check(unsafe { libc::mkdir(path.as_ptr(), mode) }).map(|_| ())
 }
 
 /// S16: reads a small file that nobody but its owner can read.
@@ -248,7 +256,7 @@ fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
     let (file, meta) = open_regular(path, 0).map_err(failed)?;
     let mode = meta.mode() & 0o7777;
     if mode & OTHERS != 0 {
-        return Err(io::Error::new(
+        return Err(failure(
             io::ErrorKind::PermissionDenied,
             format!(
                 "others can use {shown} (mode {mode:04o}), so what it holds is no secret: chmod 600 {shown}"
@@ -260,23 +268,23 @@ fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
 
 /// Opens for reading without ever waiting (a FIFO would), and looks at what was opened, not at the path.
 fn open_regular(path: &Path, flags: i32) -> io::Result<(File, Metadata)> {
-    let file =
-        OpenOptions::new().read(true).custom_flags(flags | libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let file = open(path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY | flags, 0)?;
     let meta = file.metadata()?;
     if meta.is_file() {
         return Ok((file, meta));
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+    Err(failure(io::ErrorKind::InvalidInput, "it is not a regular file"))
 }
 
-fn read_bounded(from: impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+/// All that there is to read, at most `max` bytes.
+pub(super) fn read_bounded(from: impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for all at once: a vector that grows leaves copies of a secret behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(max + 1));
     from.take(u64::try_from(max + 1).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
     if bytes.len() <= max {
         return Ok(bytes);
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {max} bytes")))
+    Err(failure(io::ErrorKind::InvalidData, format!("it is longer than {max} bytes")))
 }
 
 fn into_text(mut bytes: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
@@ -286,7 +294,7 @@ fn into_text(mut bytes: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
             let good = error.utf8_error().valid_up_to();
             let bytes = Zeroizing::new(error.into_bytes());
             let line = 1 + bytes[..good].iter().filter(|byte| **byte == b'\n').count();
-            Err(io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8 text")))
+            Err(failure(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8 text")))
         }
     }
 }
@@ -328,13 +336,12 @@ fn write_whole(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> 
         return written;
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
+    open(parent, libc::O_RDONLY, 0)?.sync_all()
 }
 
 /// The name under which a file is written: hidden, in the same directory, the same at each try.
 fn unfinished_name(path: &Path) -> io::Result<PathBuf> {
-    let name =
-        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"))?;
+    let name = path.file_name().ok_or_else(|| failure(io::ErrorKind::InvalidInput, "it has no file name"))?;
     let mut hidden = OsString::from(".");
     hidden.push(name);
     hidden.push(".unfinished");
@@ -342,7 +349,7 @@ fn unfinished_name(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, 0o600)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -364,7 +371,7 @@ fn rename(from: &Path, to: &Path, existing: Existing) -> io::Result<()> {
 }
 
 fn rename_to_free_place(from: &Path, to: &Path) -> io::Result<()> {
-    let [from, to] = [CString::new(from.as_os_str().as_bytes())?, CString::new(to.as_os_str().as_bytes())?];
+    let [from, to] = [in_c(from)?, in_c(to)?];
     let here = libc::AT_FDCWD;
     // SAFETY: both strings end with a zero and live through the call; by number, as old musl lacks the name.
     let failed = unsafe {
@@ -406,7 +413,8 @@ pub(super) mod tests {
             let name =
                 format!("peervpn-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
             let path = std::env::temp_dir().join(name);
-            DirBuilder::new().mode(0o755).create(&path).unwrap();
+            std::fs::create_dir(&path).unwrap();
+            set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
             Scratch(path)
         }
 
@@ -461,7 +469,7 @@ pub(super) mod tests {
         assert!(complaint(&latin).contains("line 2"));
         // A FIFO without a writer must not hold the start up.
         let fifo = place.path().join("fifo");
-        let name = CString::new(fifo.as_os_str().as_bytes()).unwrap();
+        let name = in_c(&fifo).unwrap();
         // SAFETY: the string ends with a zero.
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
         assert!(complaint(&fifo).contains("not a regular file"));

@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use crate::sys::check;
+use crate::sys::{check, told};
 
 /// `struct landlock_ruleset_attr`: bits of what shall need a rule. We make no rule.
 #[repr(C)]
@@ -48,7 +48,7 @@ pub fn fence_in() -> io::Result<()> {
     // SAFETY: the structure lives through the call, has at least that length, and is only read.
     let made =
         check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const handled, length, 0u32) })?;
-    let made = i32::try_from(made).map_err(io::Error::other)?;
+    let made = i32::try_from(made).map_err(told)?;
     // SAFETY: the descriptor was just made and belongs to nobody else.
     let rules = unsafe { OwnedFd::from_raw_fd(made) };
     // SAFETY: no memory is involved.

@@ -11,12 +11,12 @@
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal as _};
+use std::io::IsTerminal as _;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use crate::base::settings::LogLevel;
-use crate::sys::check;
+use crate::sys::{check, streams};
 
 /// Writes what the level lets pass.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ const LINE_MAX: usize = 1024;
 impl Logger {
     /// A logger for messages up to `level`. Looks once at who reads standard error.
     pub fn new(level: LogLevel) -> Logger {
-        let reader = if io::stderr().is_terminal() {
+        let reader = if streams::errors().is_terminal() {
             Reader::Terminal
         } else if std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_standard_error(&stream)) {
             Reader::Journal
@@ -79,7 +79,7 @@ impl Logger {
     /// A message of that level.
     pub fn tell(&self, level: LogLevel, message: fmt::Arguments<'_>) {
         if self.writes(level) {
-            self.write(io::stderr().as_fd(), level, message);
+            self.write(streams::errors().as_fd(), level, message);
         }
     }
 
@@ -211,7 +211,7 @@ mod tests {
     fn a_log_that_nobody_reads_holds_up_nothing_and_tells_what_is_missing() {
         use std::io::Read as _;
         let logger = Logger { level: LogLevel::Info, reader: Reader::Pipe, dropped: Cell::new(0) };
-        let (mut reader, writer) = io::pipe().unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
         let say = |number: u32| logger.write(writer.as_fd(), LogLevel::Info, format_args!("line {number}"));
         (0..20_000).for_each(say);
         let dropped = logger.dropped.get();

@@ -27,12 +27,17 @@ pub mod resolver;
 pub mod seccomp;
 pub mod signals;
 pub mod sources;
+pub mod streams;
 pub mod tap;
 pub mod udp;
 
+use std::ffi::CString;
 use std::fmt;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use libc::c_int;
 use mio::unix::SourceFd;
@@ -44,6 +49,37 @@ use mio::{Interest, Registry, Token};
 /// The kernel's own.
 pub(crate) fn check<T: PartialEq + From<i8>>(answer: T) -> io::Result<T> {
     if answer == T::from(-1) { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+/// An error in words of ours.
+///
+/// A text will do for an `io::Error` as it is, but then brings along how it looks to a developer, quotation marks and
+/// the tables of Unicode: 4 kB on a router that nobody sees.
+#[cold]
+#[inline(never)]
+pub fn failure(kind: io::ErrorKind, words: impl Into<String>) -> io::Error {
+    io::Error::new(kind, Words(words.into()))
+}
+
+/// Some error in its own words.
+pub fn told(error: impl fmt::Display) -> io::Error {
+    failure(io::ErrorKind::Other, error.to_string())
+}
+
+struct Words(String);
+
+impl std::error::Error for Words {}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Puts what we were doing in front of an error: "cannot open /dev/net/tun: Permission denied".
@@ -62,16 +98,41 @@ impl<T> Context<T> for io::Result<T> {
 #[cold]
 #[inline(never)]
 fn explained(what: fmt::Arguments<'_>, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {}", words(error)))
+    failure(error.kind(), format!("{what}: {}", words(error)))
 }
 
 /// The kernel's words for an error, without the number that Rust appends.
 pub(crate) fn words(error: &io::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(at) if error.raw_os_error().is_some() => text[..at].to_owned(),
-        _ => text,
+    match text.rfind('(').filter(|_| error.raw_os_error().is_some()) {
+        Some(at) => text[..at].trim_ascii_end().to_owned(),
+        None => text,
     }
+}
+
+/// Opens a file by the kernel's flags, `O_CLOEXEC` among them always; a new one gets that mode.
+///
+/// # Errors
+/// The kernel's; `InvalidInput` for a path with a zero in it.
+pub(crate) fn open(path: &Path, flags: c_int, mode: libc::c_uint) -> io::Result<File> {
+    let path = in_c(path)?;
+    loop {
+        // SAFETY: the path ends with a zero and lives through the call.
+        match check(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) }) {
+            // SAFETY: the descriptor is new and nobody else owns it.
+            Ok(fd) => return Ok(unsafe { File::from_raw_fd(fd) }),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A path as the kernel wants it.
+///
+/// # Errors
+/// `InvalidInput` for one with a zero in it.
+pub(crate) fn in_c(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
 /// Sets a socket option whose value is a C integer or a plain structure.

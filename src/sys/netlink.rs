@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use crate::base::ids::Mac;
-use crate::sys::{Context, check, family_number, length_of, set_option, words};
+use crate::sys::{Context, check, failure, family_number, length_of, set_option, words};
 
 /// A network interface as the kernel describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -362,7 +362,7 @@ fn verdict(body: &[u8]) -> io::Result<()> {
         // Callers tell by this number that an interface is not there.
         Some((_, text)) if error.raw_os_error() != Some(libc::ENODEV) => {
             let text = String::from_utf8_lossy(text.strip_suffix(b"\0").unwrap_or(text));
-            Err(io::Error::new(error.kind(), format!("{} ({text})", words(&error))))
+            Err(failure(error.kind(), format!("{} ({text})", words(&error))))
         }
         _ => Err(error),
     }

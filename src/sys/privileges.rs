@@ -9,14 +9,14 @@
 //! the daemon starts no program itself, and the helper, which does, was forked before.
 
 use core::ffi::{c_int, c_ulong};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::base::settings::Privileges;
-use crate::sys::files::because;
+use crate::sys::failure;
+use crate::sys::files::{because, read_bounded};
 
 /// A user, a group and a root that exist.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Prepared {
 /// A sentence that names the option to change.
 pub fn prepare(wanted: &Privileges) -> io::Result<Prepared> {
     let uid = id_of(&wanted.user, USERS).ok_or_else(|| {
-        io::Error::new(
+        failure(
             io::ErrorKind::NotFound,
             format!("user '{}' does not exist (set user, or enableprivdrop no)", wanted.user),
         )
@@ -48,7 +48,7 @@ pub fn prepare(wanted: &Privileges) -> io::Result<Prepared> {
 /// A sentence that names the option to change.
 pub fn status_group(name: &str) -> io::Result<u32> {
     id_of(name, GROUPS).ok_or_else(|| {
-        io::Error::new(
+        failure(
             io::ErrorKind::NotFound,
             format!("group '{name}' does not exist (make it, or change statusgroup)"),
         )
@@ -66,12 +66,12 @@ fn unknown_group(name: &str) -> io::Error {
         Some(other) => format!("this system has '{other}': set group {other}"),
         None => "set group, or enableprivdrop no".to_owned(),
     };
-    io::Error::new(io::ErrorKind::NotFound, format!("group '{name}' does not exist ({hint})"))
+    failure(io::ErrorKind::NotFound, format!("group '{name}' does not exist ({hint})"))
 }
 
 /// Opens the new root already now: a path could name something else later.
 fn open_root(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path).map_err(|error| {
+    super::open(path, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(|error| {
         let shown = path.display();
         because(
             format!(
@@ -98,10 +98,13 @@ const SET_UIDS: libc::c_long = libc::SYS_setresuid;
 
 const USERS: &str = "/etc/passwd";
 const GROUPS: &str = "/etc/group";
+/// The longest of these that is read, in bytes.
+const NAMES_MAX: usize = 1 << 20;
 
 fn id_of(name: &str, file: &str) -> Option<u32> {
     // Without such a file there are no names.
-    let text = std::fs::read(file).unwrap_or_default();
+    let text = super::open(Path::new(file), libc::O_RDONLY, 0).and_then(|file| read_bounded(file, NAMES_MAX));
+    let text = text.unwrap_or_default();
     // The highest number means "leave as it is" to the kernel.
     id_in(&text, name).or_else(|| name.parse().ok()).filter(|id| *id != u32::MAX)
 }
@@ -172,9 +175,12 @@ impl Prepared {
             return Ok(());
         }
         let ([a, b, c], [d, e, f]) = (users, groups);
-        Err(io::Error::other(format!(
-            "rights were not dropped: users {a} {b} {c}, groups {d} {e} {f} and {others} more, or capabilities"
-        )))
+        Err(failure(
+            io::ErrorKind::Other,
+            format!(
+                "rights were not dropped: users {a} {b} {c}, groups {d} {e} {f} and {others} more, or capabilities"
+            ),
+        ))
     }
 }
 
@@ -200,9 +206,12 @@ pub fn keep_rights() -> io::Result<()> {
 /// # Errors
 /// The kernel's.
 pub fn forbid_core_dumps() -> io::Result<()> {
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure lives through the call, which reads it.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })
+    let none = [0_u64; 2];
+    let nowhere: *mut u64 = core::ptr::null_mut();
+    // By number: musl's setrlimit asks all threads, and the code for that is 3 kB.
+    // SAFETY: two numbers of 64 bits, now and at most, live through the call, which reads them.
+    let answer = unsafe { libc::syscall(libc::SYS_prlimit64, 0, libc::RLIMIT_CORE, none.as_ptr(), nowhere) };
+    check_long(answer)
         .and_then(|()| set(libc::PR_SET_DUMPABLE, 0))
         .map_err(|error| because("cannot forbid core dumps", error))
 }

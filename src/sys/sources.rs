@@ -10,7 +10,7 @@
 //! recorded one, sent again from an invented address: it needs an answer, but takes no place from who has proved
 //! more, unless that one was not heard for [`QUIET`].
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::Heard;
@@ -26,7 +26,8 @@ const WAYS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Sources {
     sets: Box<[[Option<Entry>; WAYS]]>,
-    hash: RandomState,
+    /// Of the hash that chooses places.
+    seed: [u8; 8],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,10 @@ impl Entry {
 impl Sources {
     /// An empty table.
     pub(crate) fn new() -> Sources {
-        Sources { sets: vec![[None; WAYS]; SETS].into_boxed_slice(), hash: RandomState::new() }
+        let mut seed = [0; 8];
+        // Without chance somebody may aim at a place: an answer then leaves from where the kernel chooses.
+        let _ = getrandom::fill(&mut seed);
+        Sources { sets: vec![[None; WAYS]; SETS].into_boxed_slice(), seed }
     }
 
     /// `remote` wrote to our address `local`, and was `heard` to be who it is.
@@ -88,8 +92,10 @@ impl Sources {
     }
 
     fn set(&mut self, remote: SocketAddr) -> &mut [Option<Entry>; WAYS] {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, remote).hash(&mut hasher);
         #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
-        let hash = self.hash.hash_one(remote) as usize;
+        let hash = hasher.finish() as usize;
         &mut self.sets[hash % SETS]
     }
 }

@@ -11,10 +11,10 @@
 //! A TAP that is down passes: reads wait, writes are refused until it is up again. A TAP that was removed
 //! does not come back (S24): [`trouble`] tells the two apart.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use libc::{c_int, c_uint, c_ulong};
 
@@ -22,11 +22,11 @@ use crate::base::limits::{BATCH, FRAME_MAX, HEADROOM};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
 use crate::base::settings::InterfaceName;
-use crate::sys::check;
 use crate::sys::offload::headers::Protocol;
 use crate::sys::offload::join::{HEADERS_MAX, Run};
 use crate::sys::offload::split::Split;
 use crate::sys::offload::{LONGEST, Vnet};
+use crate::sys::{check, failure};
 
 const DEVICE: &str = "/dev/net/tun";
 /// What the kernel may leave to us: checksums; super-frames of TCP over IPv4 and IPv6, also congested ones; those of UDP
@@ -88,11 +88,7 @@ impl Tap {
     /// # Errors
     /// With what can be done about it: no tun module, no permission, the name taken.
     pub fn open(name: &InterfaceName, offload: bool) -> io::Result<Tap> {
-        let device = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(DEVICE)
+        let device = super::open(Path::new(DEVICE), libc::O_RDWR | libc::O_NONBLOCK, 0)
             .map_err(|error| explain_open(&error))?;
         let mut request = Request::new(name);
         request.set_flags(libc::IFF_TAP | libc::IFF_NO_PI | if offload { libc::IFF_VNET_HDR } else { 0 });
@@ -384,7 +380,7 @@ fn explain_open(error: &io::Error) -> io::Error {
         Some(libc::EACCES | libc::EPERM) => "no permission; start as root".to_owned(),
         _ => super::words(error),
     };
-    io::Error::new(error.kind(), format!("cannot open {DEVICE}: {why}"))
+    failure(error.kind(), format!("cannot open {DEVICE}: {why}"))
 }
 
 fn explain_attach(error: &io::Error, name: &InterfaceName) -> io::Error {
@@ -394,7 +390,7 @@ fn explain_attach(error: &io::Error, name: &InterfaceName) -> io::Error {
         Some(libc::EPERM | libc::EACCES) => "no permission; start as root or with CAP_NET_ADMIN".to_owned(),
         _ => super::words(error),
     };
-    io::Error::new(error.kind(), format!("cannot create the interface {name}: {why}"))
+    failure(error.kind(), format!("cannot create the interface {name}: {why}"))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::sys::batch::{self, Inbox, Joins, Next, Refused};
 use crate::sys::datagram;
 pub use crate::sys::datagram::Family;
 use crate::sys::sources::Sources;
-use crate::sys::{Context, check, set_option, words};
+use crate::sys::{Context, check, failure, set_option, words};
 
 // What is read behind the headroom has room for the longest datagram of ours.
 const _: () = assert!(HEADROOM + DATAGRAM_MAX <= ROOM);
@@ -124,8 +124,7 @@ impl Udp {
             leaving: Vec::with_capacity(BATCH),
             refused: Vec::with_capacity(REFUSED),
         };
-        let mut refusal =
-            io::Error::new(io::ErrorKind::InvalidInput, "cannot listen: IPv4 and IPv6 are both off");
+        let mut refusal = failure(io::ErrorKind::InvalidInput, "cannot listen: IPv4 and IPv6 are both off");
         for family in Family::BOTH {
             let enabled = if family == Family::V4 { listen.ipv4 } else { listen.ipv6 };
             if !enabled || listen.local.is_some_and(|local| Family::of(local) != family) {
@@ -358,11 +357,11 @@ impl Socket {
             libc::socket(domain, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0)
         })
         .map_err(|error| match error.raw_os_error() {
-            Some(libc::EAFNOSUPPORT) => io::Error::new(
+            Some(libc::EAFNOSUPPORT) => failure(
                 io::ErrorKind::Unsupported,
                 format!("cannot listen: this kernel has no {}", family.name()),
             ),
-            _ => io::Error::new(error.kind(), format!("cannot open a UDP socket: {}", words(&error))),
+            _ => failure(error.kind(), format!("cannot open a UDP socket: {}", words(&error))),
         })?;
         // SAFETY: `raw` was just opened and belongs to nobody else.
         let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
@@ -432,7 +431,7 @@ impl Socket {
                 io::ErrorKind::PermissionDenied => format!("UDP port {port} may be used by root only"),
                 _ => format!("cannot listen on {address}: {}", words(&error)),
             };
-            io::Error::new(error.kind(), told)
+            failure(error.kind(), told)
         })?;
         Ok(())
     }
