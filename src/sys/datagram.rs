@@ -143,6 +143,17 @@ pub(crate) fn bind(socket: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()
     Ok(())
 }
 
+/// Has a socket talk to `address` alone; fails where there is no way.
+///
+/// # Errors
+/// The kernel's own.
+pub(crate) fn connect(socket: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
+    let (name, length) = Name::from_address(address);
+    // SAFETY: as above.
+    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const name).cast(), length) })?;
+    Ok(())
+}
+
 /// The address that a socket of `family` is bound to.
 ///
 /// # Errors

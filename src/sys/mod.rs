@@ -12,6 +12,7 @@ pub mod clock;
 pub mod control;
 pub mod crash;
 pub mod datagram;
+mod dns;
 pub mod events;
 pub mod files;
 #[cfg(any(test, target_env = "musl"))]
@@ -19,6 +20,7 @@ mod heap;
 pub mod helper;
 pub mod landlock;
 pub mod log;
+mod lookup;
 pub mod multicast;
 pub mod netlink;
 mod offload;

@@ -1,18 +1,17 @@
 //! The resolver: a forked child without rights that turns host names into addresses.
 //!
-//! libc's lookup blocks, reads /etc and parses what strangers send; none of this belongs into the
+//! A lookup blocks, reads /etc and parses what strangers send; none of this belongs into the
 //! daemon, which is one thread, may have an empty root and holds the keys. The child has the daemon's
-//! user and no capability either, but keeps the real root, since libc reads /etc/resolv.conf anew.
+//! user and no capability either, but keeps the real root, since each lookup reads /etc/resolv.conf anew.
 //! Which names it may be asked for is fixed when it is forked: a request is a [`HostId`] (S23).
 //!
 //! Each lookup is a process of its own, forked from the child: a time limit is then a signal, a slow
-//! name holds up nobody, a crash in libc costs one answer, and libc starts fresh each time, as some
-//! versions read resolv.conf only once. At most `LOOKUPS` run at once, the rest wait their turn.
+//! name holds up nobody, and a crash costs one answer. At most `LOOKUPS` run at once, the rest wait their turn.
 
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use mio::unix::SourceFd;
@@ -23,10 +22,11 @@ use crate::base::limits::{ADDRESSES_PER_HOST, HOSTS};
 use crate::base::settings::Host;
 use crate::sys::child::{self, Channel, Child, Received};
 use crate::sys::privileges::{self, Prepared};
+use crate::sys::{failure, lookup, streams};
 
 /// Lookups at one time.
 const LOOKUPS: usize = 8;
-/// How long one lookup may take; libc's own patience can be a minute.
+/// How long one lookup may take, of a short name in several domains.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(15);
 /// The longest text of a failure, in bytes.
 const REASON_MAX: usize = 120;
@@ -43,7 +43,7 @@ const _: () = assert!(ADDRESSES_PER_HOST < FAILURE as usize && REASON_MAX + 3 <=
 pub struct Answer {
     /// Who was asked for.
     pub host: HostId,
-    /// At least one address, at most [`ADDRESSES_PER_HOST`]; or why there is none, in libc's words.
+    /// At least one address, at most [`ADDRESSES_PER_HOST`]; or why there is none.
     pub found: Result<Vec<SocketAddr>, String>,
 }
 
@@ -64,10 +64,7 @@ impl Resolver {
     /// # Errors
     /// The kernel's, or the child could not drop its rights.
     pub fn spawn(hosts: &[Host], rights: Option<&Prepared>, forget: impl FnOnce()) -> io::Result<Resolver> {
-        let lookup = Lookup {
-            limit: LOOKUP_LIMIT,
-            look: |host| Ok((host.name.as_str(), host.port).to_socket_addrs()?.collect()),
-        };
+        let lookup = Lookup { limit: LOOKUP_LIMIT, look: lookup::addresses };
         Resolver::spawn_with(hosts, rights, forget, lookup)
     }
 
@@ -85,14 +82,14 @@ impl Resolver {
             forget();
             let dropped = rights.map_or_else(privileges::keep_rights, Prepared::drop_rights_but_root);
             if let Err(error) = dropped {
-                let _ = writeln!(io::stderr(), "the resolver: {error}");
+                streams::complain(&format!("the resolver: {error}"));
                 return;
             }
             let _ = channel.send(&[0]);
             Service { channel, hosts: &hosts, lookup, waiting: VecDeque::new(), running: Vec::new() }.serve();
         })?;
         if child.channel.receive(&mut [0]) != Received::Message(1) {
-            return Err(io::Error::other("the resolver could not drop its rights"));
+            return Err(failure(io::ErrorKind::Other, "the resolver could not drop its rights"));
         }
         child.channel.set_nonblocking()?;
         Ok(Resolver { hosts, child: Some(child) })
@@ -151,7 +148,7 @@ fn literal(host: &Host) -> Option<SocketAddr> {
 #[derive(Clone, Copy)]
 struct Lookup {
     limit: Duration,
-    look: fn(&Host) -> io::Result<Vec<SocketAddr>>,
+    look: fn(&Host) -> Result<Vec<SocketAddr>, String>,
 }
 
 /// The child's side.
@@ -234,11 +231,7 @@ impl Service<'_> {
             Ok(found) => {
                 let _ = self.channel.send(&write_addresses(host, &found));
             }
-            Err(error) => {
-                let text = error.to_string();
-                // std puts these words in front of libc's.
-                self.fail(host, text.trim_start_matches("failed to lookup address information: "));
-            }
+            Err(reason) => self.fail(host, &reason),
         }
     }
 
@@ -275,7 +268,7 @@ fn drain(signals: &OwnedFd) {
     while unsafe { libc::read(signals.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) } > 0 {}
 }
 
-/// libc's order, but the families take turns (RFC 8305, section 4): of a name with many addresses none of either family
+/// The lookup's order, but the families take turns (RFC 8305, section 4): of a name with many addresses none of either family
 /// would be tried otherwise, as there is a limit to how many are kept.
 fn take_turns(found: &[SocketAddr]) -> Vec<SocketAddr> {
     let first = found.first().is_some_and(SocketAddr::is_ipv6);
@@ -354,8 +347,8 @@ mod tests {
         vec![text.parse().unwrap()]
     }
 
-    /// Stands for libc: what a name does is in the name.
-    fn pretend(host: &Host) -> io::Result<Vec<SocketAddr>> {
+    /// Stands for a lookup: what a name does is in the name.
+    fn pretend(host: &Host) -> Result<Vec<SocketAddr>, String> {
         match host.name.as_str() {
             "hangs" => loop {
                 std::thread::sleep(Duration::from_secs(1));
@@ -369,7 +362,7 @@ mod tests {
                 .chain(one("192.0.2.1:7001"))
                 .collect()),
             "nothing" => Ok(Vec::new()),
-            "unknown" => Err(io::Error::other("failed to lookup address information: no such\nname")),
+            "unknown" => Err("no such\nname".into()),
             _ => Ok(one("[fe80::1%3]:7001")),
         }
     }
@@ -403,7 +396,7 @@ mod tests {
 
         assert_eq!(resolver.ask(HostId(1)), None);
         let reason = answer(&mut resolver).found.unwrap_err();
-        assert!(!reason.is_empty() && !reason.contains("failed to lookup"), "{reason}");
+        assert_eq!(reason, "no host can have that name");
     }
 
     #[test]
@@ -504,7 +497,7 @@ mod tests {
             let status = std::fs::read_to_string("/proc/self/status").unwrap();
             let wanted = ["Uid:\t4242\t4242", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"];
             let all = wanted.iter().all(|line| status.contains(line));
-            if all { Ok(one("192.0.2.1:7001")) } else { Err(io::Error::other(status)) }
+            if all { Ok(one("192.0.2.1:7001")) } else { Err(status) }
         };
         let lookup = Lookup { limit: Duration::from_secs(5), look };
         let mut resolver = Resolver::spawn_with(&[host("any")], Some(&rights), || (), lookup).unwrap();
@@ -518,11 +511,7 @@ mod tests {
         let _guard = child::forking();
         static SECRET: AtomicBool = AtomicBool::new(true);
         let look = |_: &Host| {
-            if SECRET.load(Ordering::Relaxed) {
-                Err(io::Error::other("knows"))
-            } else {
-                Ok(one("192.0.2.1:1"))
-            }
+            if SECRET.load(Ordering::Relaxed) { Err("knows".to_owned()) } else { Ok(one("192.0.2.1:1")) }
         };
         let lookup = Lookup { limit: Duration::from_secs(5), look };
         let forget = || SECRET.store(false, Ordering::Relaxed);
