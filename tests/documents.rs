@@ -20,7 +20,7 @@ use peervpn::config::section;
 use peervpn::story::{Line, Story};
 use peervpn::views::fields::{Form, RECORDS, record};
 use peervpn::views::page::Look;
-use peervpn::views::{Snapshot, advice, page};
+use peervpn::views::{Snapshot, advice, explain, graph, json, page};
 
 /// The pages at the top, and all below docs/.
 fn documents() -> Vec<String> {
@@ -384,6 +384,80 @@ fn the_page_on_status_has_every_line_of_the_log() {
         }
     }
     assert!(missing.is_empty(), "docs/status.md lacks the lines\n{missing}");
+}
+
+/// A terminal as the documents show it: the command, and what the program makes of recorded facts.
+fn terminal(words: &[&str]) -> String {
+    let file = |name: &str| repository(&format!("docs/terminals/{name}"));
+    let &[name, command] = words else { return format!("$ sudo ci/{}\n{}", words[0], file("demo.txt")) };
+    let text = file(&format!("{name}.facts"));
+    let facts = Snapshot::read(&text);
+    let relayed =
+        || facts.all("peer").find(|peer| peer.is("path", "relayed")).and_then(|peer| peer.get("id")).unwrap();
+    let station =
+        || facts.all("station").find(|one| one.is("place", "peer")).and_then(|one| one.get("mac")).unwrap();
+    let (asked, shown) = match command {
+        "status" => ("status".to_owned(), page::render(&facts, None, Look::default())),
+        "watch" => {
+            let before = file(&format!("{}.facts", name.replace('2', "1")));
+            let before = Snapshot::read(&before);
+            ("status --watch".to_owned(), page::render(&facts, Some(&before), Look::default()))
+        }
+        "explain" => {
+            (format!("explain {}", &relayed()[..6]), explain::render(&facts, &relayed()[..6]).unwrap())
+        }
+        "station" => (format!("explain {}", station()), explain::render(&facts, station()).unwrap()),
+        "graph" => ("graph".to_owned(), graph::plain(&facts)),
+        "json" => ("status --json peervpn0".to_owned(), json::render(&facts) + "\n"),
+        other => panic!("no terminal shows '{other}'"),
+    };
+    format!("$ sudo peervpn {asked}\n{shown}")
+}
+
+/// Written anew by `UPDATE=1 cargo test --test documents terminals`.
+#[test]
+fn the_terminals_show_what_the_program_makes_of_recorded_facts() {
+    let mut seen = 0;
+    for document in documents() {
+        let page = repository(&document);
+        let mut wanted = String::new();
+        let mut rest = page.as_str();
+        while let Some((before, after)) = rest.split_once("```console ") {
+            let (info, body) = after.split_once('\n').unwrap();
+            let words: Vec<&str> = info.split(' ').collect();
+            wanted.extend([before, "```console ", info, "\n", &terminal(&words), "```\n"]);
+            rest = if let Some(rest) = body.strip_prefix("```\n") {
+                rest
+            } else {
+                body.split_once("\n```\n").unwrap().1
+            };
+            seen += 1;
+        }
+        wanted.push_str(rest);
+        if page != wanted && std::env::var_os("UPDATE").is_some() {
+            fs::write(root().join(&document), wanted).unwrap();
+        } else {
+            let line = page.lines().zip(wanted.lines()).find(|(page, wanted)| page != wanted);
+            assert!(
+                page == wanted,
+                "{document} is out of date (UPDATE=1 cargo test --test documents): {line:?}"
+            );
+        }
+    }
+    assert!(seen >= 8, "{seen}");
+}
+
+#[test]
+fn the_pictures_of_meshes_are_those_of_the_program() {
+    let masked = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+    let text = repository("docs/terminals/laptop.facts");
+    let dot = repository("docs/terminals/mesh-4.dot");
+    assert_eq!(masked(&graph::dot(&Snapshot::read(&text))), masked(&dot), "run ci/terminals");
+    let four = repository("docs/terminals/mesh-4.svg");
+    assert_eq!(four.matches("class=\"edge\"").count(), dot.matches(" -- ").count());
+    let fifty = repository("docs/terminals/mesh-50.svg");
+    assert_eq!(fifty.matches("class=\"node\"").count(), 50);
+    assert!(fifty.matches("class=\"edge\"").count() > 900);
 }
 
 #[test]

@@ -66,6 +66,7 @@ package_of() {
     nsenter | unshare | setsid) echo util-linux ;;
     llvm-symbolizer) echo llvm ;;
     systemd-analyze) echo systemd ;;
+    dot) echo graphviz ;;
     dnsmasq) echo dnsmasq-base ;;
     cc) echo gcc libc6-dev ;;
     *) echo "$1" ;;

@@ -68,8 +68,7 @@ fn is_mac(text: &str) -> bool {
 fn station<'a>(snapshot: &Snapshot<'a>, mac: &str) -> Trail<'a> {
     let Some(station) = snapshot.all("station").find(|station| station.is("mac", mac)) else {
         let text = format!(
-            "station {mac}: not heard in the last 5 minutes, so frames to it go to every peer; a ping from it or to it \
-             makes it known\n"
+            "station {mac}: not heard in the last 5 minutes, so frames\nto it go to every peer; a ping from it or to it makes it known\n"
         );
         return Trail { text, peer: None };
     };
@@ -122,8 +121,8 @@ fn tell_peer(text: &mut String, snapshot: &Snapshot<'_>, peer: &Fact<'_>) {
     let way = if is_connected(peer) { "directly" } else { "at all" };
     let _ = writeln!(
         text,
-        "  to reach it {way}: open the UDP port of one of the two nodes in its firewall, or let its router map it \
-         (a fixed 'port' helps)"
+        "  to reach it {way}: open the UDP port of one of the two nodes in its firewall,\n  \
+         or let its router map it (a fixed 'port' helps)"
     );
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use crate::views::units::milliseconds;
 use crate::views::{Snapshot, is_connected, is_local, json};
 
-/// With more peers than this the picture is a circle of short names, and a round trip stands at its node.
+/// With more peers than this the picture is a ring of short names around this node, and a round trip stands at its node.
 const MANY: usize = 16;
 
 /// The whole mesh in the DOT language: this node's own paths are green where direct, blue on a local network, orange and dashed
@@ -16,18 +16,32 @@ const MANY: usize = 16;
 pub fn dot(snapshot: &Snapshot<'_>) -> String {
     let node = snapshot.one("node");
     let own = node.get("id").unwrap_or("?");
-    let many = snapshot.all("peer").count() > MANY;
+    let peers = snapshot.all("peer").count();
+    let many = peers > MANY;
     let mut text = String::from("graph ");
     json::quote(&mut text, node.get("network").unwrap_or("peervpn"));
-    let layout = if many { "circo; splines=line" } else { "neato; overlap=false; sep=\"+30\"; splines=true" };
-    let _ = write!(
-        text,
-        " {{\n  layout={layout};\n  node [shape=box, fontname=monospace];\n  edge [fontname=monospace];\n  "
+    text.push_str(" {\n  layout=");
+    if many {
+        // Nodes on one ring around this one, which is as wide as their number asks for.
+        text.push_str("twopi; root=");
+        json::quote(&mut text, own);
+        let _ = write!(text, "; ranksep={}; splines=line", peers / 7 + 1);
+    } else {
+        text.push_str("neato; overlap=false; sep=\"+30\"; splines=true");
+    }
+    text.push_str(
+        "; outputorder=edgesfirst;\n  node [shape=box, fontname=monospace, style=filled, fillcolor=white];\n  \
+         edge [fontname=monospace];\n  ",
     );
     json::quote(&mut text, own);
     text.push_str(" [style=\"bold,filled\", fillcolor=\"#d8f0d8\", label=\"");
     text.push_str(shortened(own, many));
     text.push_str("\\nthis node\"];\n");
+    // What is drawn first lies under the rest.
+    for (a, b) in told_edges(snapshot) {
+        edge(&mut text, a, b);
+        text.push_str(" [color=\"#cccccc\"];\n");
+    }
     for peer in snapshot.all("peer") {
         let id = peer.get("id").unwrap_or("?");
         if !is_connected(&peer) {
@@ -50,10 +64,6 @@ pub fn dot(snapshot: &Snapshot<'_>) -> String {
             false => write!(text, " [color={colour}, label=\"{note}{rtt}\"]"),
         };
         text.push_str(";\n");
-    }
-    for (a, b) in told_edges(snapshot) {
-        edge(&mut text, a, b);
-        text.push_str(" [color=\"#cccccc\"];\n");
     }
     text.push_str("}\n");
     text
@@ -126,15 +136,15 @@ mod tests {
     #[test]
     fn a_mesh_of_four_in_dot() {
         let expected = r##"graph "HOME" {
-  layout=neato; overlap=false; sep="+30"; splines=true;
-  node [shape=box, fontname=monospace];
+  layout=neato; overlap=false; sep="+30"; splines=true; outputorder=edgesfirst;
+  node [shape=box, fontname=monospace, style=filled, fillcolor=white];
   edge [fontname=monospace];
   "aaaa" [style="bold,filled", fillcolor="#d8f0d8", label="aaaa\nthis node"];
+  "bbbb" -- "cccc" [color="#cccccc"];
   "aaaa" -- "bbbb" [color=darkgreen, label="1.2 ms"];
   "aaaa" -- "cccc" [color=darkorange, style=dashed, label="by bbbb "];
   "dddd" [style=dotted];
   "aaaa" -- "eeee" [color=blue, label="LAN 0.3 ms"];
-  "bbbb" -- "cccc" [color="#cccccc"];
 }
 "##;
         assert_eq!(dot(&Snapshot::read(TEXT)), expected);
@@ -149,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mesh_of_many_is_a_circle_of_short_names() {
+    fn a_mesh_of_many_is_a_ring_of_short_names() {
         let mut text = String::from("node\tid=aaaa1111\tnetwork=HOME\n");
         for number in 0..=MANY {
             text += &format!(
@@ -157,7 +167,7 @@ mod tests {
             );
         }
         let dot = dot(&Snapshot::read(&text));
-        assert!(dot.contains("layout=circo"), "{dot}");
+        assert!(dot.contains("layout=twopi; root=\"aaaa1111\"; ranksep=3;"), "{dot}");
         assert!(dot.contains("  \"00072222\" [label=\"0007\\n1.2 ms\"];\n"), "{dot}");
         assert_eq!(dot.matches(" -- ").count(), MANY + 1);
     }
