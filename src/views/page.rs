@@ -5,6 +5,7 @@
 //! network    LAURI_VPN
 //! interface  peervpn0
 //! port       7000
+//! seen at    198.51.100.20:7000, a NAT with one port for all
 //! peers      2 connected, 1 not
 //!
 //! PEER              PATH
@@ -70,6 +71,19 @@ impl Page {
         self.entry("network", of("network"));
         self.entry("interface", node.get("interface").unwrap_or("none (enabletunneling is no)"));
         self.entry("port", of("port"));
+        let mut seen: Vec<&str> = snapshot.all("observed").filter_map(|fact| fact.get("address")).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        if !seen.is_empty() {
+            let nat = match node.get("nat") {
+                Some("none") => ", no NAT",
+                Some("one-port") => ", a NAT with one port for all",
+                Some("symmetric") => ", a NAT with a port for each peer",
+                _ => "",
+            };
+            let more = if seen.len() > 1 { " and elsewhere" } else { "" };
+            self.entry("seen at", &format!("{}{more}{nat}", seen[0]));
+        }
         let connected = snapshot.all("peer").filter(is_connected).count();
         let rest = match snapshot.all("peer").count() - connected {
             0 => String::new(),
@@ -222,13 +236,14 @@ mod tests {
 
     const EARLIER: &str = "node\tid=1a2b3c4d5e6f7081\tnetwork=LAURI_VPN\tinterface=peervpn0\tport=7000\tuptime_ms=1000\n\
         peer\tid=9f8e7d6c5b4a3921\tpath=direct\taddress=203.0.113.10:7000\trtt_us=12345\tup_s=1\tkey_age_s=1\tbytes_in=0\tbytes_out=0\n";
-    const TEXT: &str = "node\tid=1a2b3c4d5e6f7081\tnetwork=LAURI_VPN\tinterface=peervpn0\tport=7000\tuptime_ms=3000\n\
+    const TEXT: &str = "node\tid=1a2b3c4d5e6f7081\tnetwork=LAURI_VPN\tinterface=peervpn0\tport=7000\tuptime_ms=3000\tnat=symmetric\n\
         peer\tid=9f8e7d6c5b4a3921\tpath=direct\taddress=203.0.113.10:7000\trtt_us=12345\tloss_permille=1\tmtu=1492\tup_s=7980\tkey_age_s=45\tbytes_in=1200000\tbytes_out=300000\n\
         peer\tid=8888888888888888\tpath=relayed\trelay=9f8e7d6c5b4a3921\tup_s=5\n\
         peer\tid=0011223344556677\tpath=none\n\
         host\tname=vps.example.org:7000\tstate=connected\tpeer=9f8e7d6c5b4a3921\n\
         host\tname=nobody.example.org:7000\tstate=silent\n\
-        relayed\tpackets=12\tbytes=3400\tcircuits=1\ndiscard\treason=replayed\tpackets=3\n";
+        observed\tpeer=9f8e7d6c5b4a3921\taddress=198.51.100.20:7000\n\
+        observed\tpeer=8888888888888888\taddress=198.51.100.20:7001\nrelayed\tpackets=12\tbytes=3400\tcircuits=1\ndiscard\treason=replayed\tpackets=3\n";
 
     #[test]
     fn a_page() {
@@ -238,6 +253,7 @@ node       1a2b3c4d5e6f7081, running for 3 s
 network    LAURI_VPN
 interface  peervpn0
 port       7000
+seen at    198.51.100.20:7000 and elsewhere, a NAT with a port for each peer
 peers      2 connected, 1 not
 
 PEER              PATH
