@@ -221,7 +221,7 @@ record() {
         tcpdump --immediate-mode -U -n -Z root -i "$interface" -w "$LAB/$file.pcap" "$@" \
         </dev/null >/dev/null 2>"$LAB/$file.tcpdump" &
     remember $! "$file.capture"
-    until grep -q 'listening on' "$LAB/$file.tcpdump"; do
+    until grep -qs 'listening on' "$LAB/$file.tcpdump"; do
         is_alive "$file.capture" || fail "tcpdump does not start" "$(<"$LAB/$file.tcpdump")"
         sleep 0.05
     done
