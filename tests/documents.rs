@@ -192,6 +192,42 @@ fn every_configuration_of_the_documents_is_accepted() {
     assert!(seen.0 >= 9 && seen.1 >= 7, "{seen:?}");
 }
 
+#[test]
+fn what_the_documents_set_by_uci_makes_a_sound_network() {
+    const KEY: &str = "peervpn-psk1-aaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbwha5dyp7ktfp";
+    let mut seen = 0;
+    for document in documents() {
+        for block in blocks(&repository(&document), "sh") {
+            let mut text = format!("config network 'home'\n\toption psk '{KEY}'\n");
+            let before = seen;
+            for line in block.lines() {
+                let said = line.strip_prefix("uci set peervpn.home.").map(|said| ("option", said));
+                let said = said
+                    .or_else(|| line.strip_prefix("uci add_list peervpn.home.").map(|said| ("list", said)));
+                let Some((kind, (name, value))) =
+                    said.map(|(kind, said)| (kind, said.split_once('=').unwrap()))
+                else {
+                    continue;
+                };
+                seen += 1;
+                let value = value.replace("\"$KEY\"", &format!("'{KEY}'"));
+                if name == "psk" {
+                    assert_eq!(value, format!("'{KEY}'"), "{document}: {line}");
+                } else {
+                    text += &format!("\t{kind} {name} {value}\n");
+                }
+            }
+            if seen > before {
+                let networks = section::read(text.as_bytes(), &document).unwrap();
+                let loaded = networks.all[0].load(&mut |_| Err(io::ErrorKind::NotFound.into()));
+                let notices = loaded.unwrap_or_else(|faults| panic!("{document}: {faults:?}")).loaded.notices;
+                assert_eq!(notices, [], "{document}");
+            }
+        }
+    }
+    assert!(seen >= 9, "{seen}");
+}
+
 /// The first cells of the rows of the table that begins with this heading, what is in backticks there.
 fn first_cells(document: &str, heading: &str) -> Vec<String> {
     let (_, table) = document.split_once(heading).unwrap_or_else(|| panic!("no table '{heading}'"));
