@@ -20,6 +20,7 @@ const HEADER: usize = 12;
 /// Flags of a header: an answer, its kind, whether it was cut, whether recursion is wanted; and what came of it.
 const ANSWER: u16 = 0x8000;
 const KIND: u16 = 0x7800;
+const CUT: u16 = 0x0200;
 const WANTED: u16 = 0x0100;
 const RESULT: u16 = 0x000f;
 const NO_SUCH_NAME: u16 = 3;
@@ -94,7 +95,9 @@ pub(super) fn reply(message: &[u8], question: &[u8]) -> Option<Reply> {
         }
         rest = after;
     }
-    Some(Reply::Addresses(found))
+    // Some servers leave all out where not all has room.
+    let unknown = found.is_empty() && flags & CUT != 0;
+    Some(if unknown { Reply::Failed } else { Reply::Addresses(found) })
 }
 
 struct Record<'a> {
@@ -260,6 +263,9 @@ mod tests {
         let found = Reply::Addresses(addresses(&["192.0.2.1", "192.0.2.2"]));
         assert_eq!(reply(&answer(&asked, 0, &records), &asked), Some(found));
         assert_eq!(reply(&answer(&asked, 0, &[alias]), &asked), Some(Reply::Addresses(Vec::new())));
+        let mut cut = answer(&asked, 0, &[alias]);
+        cut[2] |= 2;
+        assert_eq!(reply(&cut, &asked), Some(Reply::Failed), "that there is none it does not say");
         let mut other_class = answer(&asked, 0, &[(1, &[192, 0, 2, 1])]);
         other_class[asked.len() + 5] = 3;
         assert_eq!(reply(&other_class, &asked), Some(Reply::Addresses(Vec::new())));

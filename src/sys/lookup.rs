@@ -67,7 +67,12 @@ fn ask(said: &Servers, port: u16, name: &str) -> Result<Vec<IpAddr>, String> {
     let servers: Vec<SocketAddr> = said.servers.iter().map(|(ip, on)| server(*ip, on, port)).collect();
     let mut why = "";
     for name in said.names(name) {
-        match Round::new(&name, &servers).ok_or("no host can have that name")?.run() {
+        // A domain that is no part of a name, as the dot alone that systemd writes, does not forbid the others.
+        let Some(round) = Round::new(&name, &servers) else {
+            why = IMPOSSIBLE;
+            continue;
+        };
+        match round.run() {
             Ok(found) => return Ok(found),
             // Short names are tried in several domains, of which one will do.
             Err(end) if end == NO_SUCH_NAME || end == NO_ADDRESS => why = end,
@@ -88,6 +93,7 @@ fn server(ip: IpAddr, interface: &str, port: u16) -> SocketAddr {
     }
 }
 
+const IMPOSSIBLE: &str = "no host can have that name";
 const NO_SUCH_NAME: &str = "there is no such name";
 const NO_ADDRESS: &str = "it has no address";
 const FAILED: &str = "the name servers cannot tell";
@@ -269,10 +275,12 @@ mod tests {
             let content: &[u8] = if wants_v4(asked) { &[192, 0, 2, 7] } else { &[0x20; 16] };
             Some(if known { answer(asked, 0, content) } else { answer(asked, 3, &[]) })
         });
-        let said = servers("search nowhere lan\nnameserver 127.0.0.1");
+        let said = servers("search . nowhere lan\nnameserver 127.0.0.1");
         assert_eq!(ask(&said, port, "vps").map(|found| found.len()), Ok(2));
         assert_eq!(ask(&said, port, "vpn"), Err(NO_SUCH_NAME.to_owned()));
-        assert_eq!(ask(&said, port, "a..b"), Err("no host can have that name".to_owned()));
+        assert_eq!(ask(&said, port, "a..b"), Err(IMPOSSIBLE.to_owned()));
+        let said = servers("search lan\noptions ndots:2\nnameserver 127.0.0.1");
+        assert_eq!(ask(&said, port, "vps.lan.").map(|found| found.len()), Ok(2), "a full name");
     }
 
     #[test]
