@@ -83,6 +83,8 @@ pub(crate) fn send(
     datagrams: &[(SocketAddr, Packet)],
     from: &mut dyn FnMut(SocketAddr) -> Option<IpAddr>,
 ) -> (usize, Option<Refused>) {
+    // `send_runs` has a place for so many.
+    let datagrams = &datagrams[..datagrams.len().min(BATCH)];
     let mut runs = [Run { from: None, count: 0 }; OUT];
     let (mut messages, mut ahead) = (0, 0);
     let most = if joins.many { OUT } else { 1 };
@@ -474,6 +476,17 @@ mod tests {
             for incoming in ways {
                 assert_eq!(carried(&stream, [out, incoming]), expected, "{out:?} {incoming:?}");
             }
+        }
+    }
+
+    #[test]
+    fn of_more_than_a_batch_a_batch_is_sent() {
+        let all = Joins { many: true, out: true, incoming: true };
+        let [a, b] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let stream = datagrams(&vec![(b.local_addr().unwrap().port(), 100); BATCH + 10]);
+        for out in [all, Joins { out: false, ..all }] {
+            let (taken, refused) = send(a.as_fd(), out, &stream, &mut |_| None);
+            assert!((1..=BATCH).contains(&taken) && refused.is_none(), "{taken}");
         }
     }
 
