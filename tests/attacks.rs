@@ -861,6 +861,23 @@ fn a_third_message_that_nobody_made_is_not_genuine() {
 }
 
 #[test]
+fn who_has_only_seen_an_index_does_not_make_us_send() {
+    // S2: a third message under the index of a session is a repetition, if anything, and no tag in it can be checked.
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(40, Capabilities(0))];
+    foes[0].join(&mut bench);
+    let mut forged = [0; peervpn::wire::hello::HELLO3];
+    forged[0] = 3;
+    let index = foes[0].session.as_ref().expect("a session").remote();
+    forged[2..6].copy_from_slice(&index.0.to_be_bytes());
+    assert_eq!(bench.feed(public(200), &forged).len(), 1, "the confirmation may have been lost");
+    bench.live(&mut foes, 11);
+    for _ in 0..10 {
+        assert!(bench.feed(public(200), &forged).is_empty());
+    }
+}
+
+#[test]
 fn a_teller_that_changes_its_mind_does_not_set_our_pace() {
     // S12: a node is said to be reachable, and not, and again, a hundred times a second.
     let mut bench = Bench::new(member());

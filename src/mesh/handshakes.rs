@@ -5,7 +5,7 @@
 use crate::base::discard::Discard;
 use crate::base::event::Event;
 use crate::base::ids::{HostId, PeerKey, SessionIndex};
-use crate::base::limits::{FAILURES, REKEY_JITTER};
+use crate::base::limits::{CONFIRM_LIFE, FAILURES, REKEY_JITTER};
 use crate::base::outbox::Outbox;
 use crate::base::time::Instant;
 use crate::mesh::Mesh;
@@ -116,9 +116,13 @@ impl Mesh {
         out: &mut Outbox,
     ) -> Result<(), Discard> {
         let index = Hello3::read(message)?.receiver;
-        // The initiator has not heard our confirmation: it repeats itself, and so do we.
+        // The initiator has not heard our confirmation: it repeats itself, and so do we. Its tags cannot be checked any more
+        // and the index is there for all to see, so we do no longer than it can be the initiator.
         if let Ok(key) = self.indexes.peer(index) {
-            self.post_empty(now, key, Kind::Keepalive, out);
+            let session = self.peers.get(key).and_then(|member| member.peer.sessions().get(index));
+            if session.is_some_and(|session| now.since(session.established_at()) <= CONFIRM_LIFE * 2) {
+                self.post_empty(now, key, Kind::Keepalive, out);
+            }
             return Err(Discard::Replayed);
         }
         self.expire_answers(now);
