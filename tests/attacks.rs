@@ -8,9 +8,11 @@ pub mod sim;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use peervpn::base::event::{Event, Heard};
+use peervpn::base::event::{Event, Heard, NatKind};
 use peervpn::base::ids::{CircuitId, HostId, NodeId, SessionIndex};
-use peervpn::base::limits::{CIRCUIT_PACKETS, PACKETS, STRANGERS_PAUSE};
+use peervpn::base::limits::{
+    CIRCUIT_PACKETS, HINTS_BURST, HINTS_PER_SECOND, PACKETS, PLACE_BURST, PORTS_GUESSED, STRANGERS_PAUSE,
+};
 use peervpn::base::outbox::Outbox;
 use peervpn::base::packet::Packet;
 use peervpn::base::time::{Duration, Instant};
@@ -19,7 +21,9 @@ use peervpn::crypto::random::Random;
 use peervpn::node::Node;
 use peervpn::peer::handshake::{AwaitM2, AwaitM3, Credentials};
 use peervpn::peer::session::{Role, Session};
-use peervpn::wire::control::{AnnounceWriter, CircuitEnd, Control, Endpoints, Entry, NamedBy, Subject};
+use peervpn::wire::control::{
+    AnnounceWriter, CircuitEnd, Control, Endpoints, Entry, Meeting, NamedBy, Subject,
+};
 use peervpn::wire::cursor::Writer;
 use peervpn::wire::envelope::Kind;
 use peervpn::wire::hello::{Capabilities, Suites};
@@ -875,6 +879,57 @@ fn who_has_only_seen_an_index_does_not_make_us_send() {
     for _ in 0..10 {
         assert!(bench.feed(public(200), &forged).is_empty());
     }
+}
+
+#[test]
+fn a_third_that_lets_us_meet_the_dead_cannot_point_us_at_somebody() {
+    // S2, S11: the same budgets hold for those who are to be met as for those who are told of.
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(40, Capabilities(0)), Foe::new(50, Capabilities(0))];
+    foes.iter_mut().for_each(|foe| _ = foe.join(&mut bench));
+    bench.live(&mut foes, 2);
+    let victim = |port: u16| SocketAddr::new(public(200).ip(), port);
+    let (mut to_victim, mut to_others) = (0, 0);
+    let mut seen = Vec::new();
+    for round in 0..600_u16 {
+        // Of nodes that nobody ever saw, and of one that is here, with a NAT whose ports are to be guessed.
+        for (n, node) in
+            [ghost(round.into()), ghost(u32::from(round % 7)), foes[1].id()].into_iter().enumerate()
+        {
+            let mut endpoints = Endpoints::default();
+            (0..4).for_each(|port| endpoints.append(victim(2000 + 4 * round + port)));
+            (0..4).for_each(|last| endpoints.append(public(201 + last)));
+            let meeting = Meeting {
+                answer: n == 1 && round % 2 == 0,
+                nat: NatKind::Symmetric,
+                token: [0; 8],
+                node,
+                endpoints,
+            };
+            let punch = foes[0].control(bench.now, &Control::Punch(meeting));
+            let sent = bench.feed(foes[0].at, &punch);
+            bench.serve(&mut foes, sent, &mut seen);
+        }
+        if round % 100 == 0 {
+            let keepalive = foes[1].seal(bench.now, Kind::Keepalive, &[]);
+            let sent = bench.feed(foes[1].at, &keepalive);
+            bench.serve(&mut foes, sent, &mut seen);
+        }
+        seen.extend(bench.run(&mut foes, SECOND / 10));
+    }
+    for sent in &seen {
+        to_victim += u32::from(sent.to.ip() == public(200).ip());
+        to_others += u32::from(foes.iter().all(|foe| foe.at != sent.to));
+    }
+    let rows = 60 / 30 + 1;
+    assert!(to_victim > 0 && to_victim <= PLACE_BURST + 6 + u32::from(PORTS_GUESSED), "{to_victim} to one");
+    assert!(
+        to_others <= HINTS_BURST + 61 * HINTS_PER_SECOND + rows * u32::from(PORTS_GUESSED),
+        "{to_others}"
+    );
+    assert!(
+        foes.iter().all(|foe| bench.path_of(foe.id()) == Some(peervpn::peer::path::Path::Direct(foe.at)))
+    );
 }
 
 #[test]
