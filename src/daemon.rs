@@ -5,11 +5,18 @@
 //! says "would block". Nothing here waits for anything but the poll, and nothing on a packet's way allocates.
 #![forbid(unsafe_code)]
 
+mod sources;
+
 use std::io;
 use std::net::SocketAddr;
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 
+pub use self::sources::Devices;
+use self::sources::{
+    BEACONS4, BEACONS6, CONTROL, HELPER, NETWORK, RESOLVER, Ready, SIGNALS, SOURCES, TAP, UDP4, UDP6,
+    vanished, watch_all,
+};
 use crate::base::discard::Discard;
 use crate::base::event::Event;
 use crate::base::limits::{BATCH, FLOOD, NETWORK_SETTLES, PACKETS};
@@ -22,38 +29,15 @@ use crate::status::{self, About, Extent};
 use crate::story::{Line, Story};
 use crate::sys::clock::Clock;
 use crate::sys::control::{Control, WHOLE};
-use crate::sys::events::{Events as NetworkEvents, LinkState};
-use crate::sys::failure;
-use crate::sys::helper::{Helper, Outcome, Report};
+use crate::sys::events::LinkState;
+use crate::sys::helper::{Outcome, Report};
 use crate::sys::log::Logger;
-use crate::sys::multicast::Multicast;
-use crate::sys::resolver::{Answer, Resolver};
-use crate::sys::signals::{Signal, Signals};
-use crate::sys::tap::{Tap, Trouble, trouble};
+use crate::sys::resolver::Answer;
+use crate::sys::signals::Signal;
+use crate::sys::tap::{Trouble, trouble};
 use crate::sys::udp::{Family, Udp};
-use crate::sys::watch;
 use crate::views::Snapshot;
 use crate::views::page::{self, Look};
-
-/// Everything of the kernel's that the loop uses, open and ready.
-pub struct Devices {
-    /// None without tunneling.
-    pub tap: Option<Tap>,
-    /// The sockets.
-    pub udp: Udp,
-    /// Beacons on local networks; none unless they are searched.
-    pub multicast: Option<Multicast>,
-    /// Changes of the host's network.
-    pub network: NetworkEvents,
-    /// Signals, blocked otherwise.
-    pub signals: Signals,
-    /// The child that runs hooks.
-    pub helper: Helper,
-    /// The child that knows names.
-    pub resolver: Resolver,
-    /// None where the socket could not be opened.
-    pub control: Option<Control>,
-}
 
 /// A running node.
 pub struct Daemon {
@@ -317,7 +301,7 @@ impl Daemon {
         while let Some(event) = self.out.next_event() {
             write(&self.log, self.story.of_event(now, &event));
             if event == Event::Beacon {
-                self.send_beacons();
+                self.devices.send_beacons(&self.node, &self.log);
             }
             if let Event::Resolve(host) = event
                 && let Some(answer) = self.devices.resolver.ask(host)
@@ -328,16 +312,6 @@ impl Daemon {
         if self.events_lost != self.out.events_lost() {
             self.events_lost = self.out.events_lost();
             write(&self.log, self.story.of_lost_events(now, self.events_lost));
-        }
-    }
-
-    fn send_beacons(&self) {
-        let Some(multicast) = &self.devices.multicast else { return };
-        for (at, own) in (0..).map_while(|at| Some((at, multicast.own(at)?))) {
-            let sent = self.node.beacon(own).map_or(Ok(()), |beacon| multicast.send(at, &beacon));
-            if let Err(error) = sent {
-                self.log.debug(format_args!("cannot send a beacon from {own}: {error}"));
-            }
         }
     }
 
@@ -413,89 +387,5 @@ fn tell_report(log: &Logger, report: &Report) {
         Report::HookDone { outcome: Outcome::Skipped, .. } => (),
         _ if report.is_success() => log.info(format_args!("{report}")),
         _ => log.warn(format_args!("{report}")),
-    }
-}
-
-fn vanished(tap: &Tap) -> io::Error {
-    failure(
-        io::ErrorKind::Other,
-        format!("the interface {} was removed; start again to have a new one", tap.name()),
-    )
-}
-
-// ---- sources ----
-
-const SIGNALS: Token = Token(0);
-const TAP: Token = Token(1);
-const UDP4: Token = Token(2);
-const UDP6: Token = Token(3);
-const NETWORK: Token = Token(4);
-const RESOLVER: Token = Token(5);
-const HELPER: Token = Token(6);
-const CONTROL: Token = Token(7);
-const BEACONS4: Token = Token(8);
-const BEACONS6: Token = Token(9);
-const SOURCES: usize = 10;
-
-fn watch_all(poll: &Poll, devices: &mut Devices) -> io::Result<()> {
-    let registry = poll.registry();
-    watch(registry, &devices.signals, SIGNALS)?;
-    devices.tap.iter().try_for_each(|tap| watch(registry, tap, TAP))?;
-    for (family, token) in [(Family::V4, UDP4), (Family::V6, UDP6)] {
-        devices.udp.socket(family).iter().try_for_each(|socket| watch(registry, *socket, token))?;
-    }
-    for (family, token) in [(Family::V4, BEACONS4), (Family::V6, BEACONS6)] {
-        let socket = devices.multicast.as_ref().and_then(|multicast| multicast.socket(family));
-        socket.iter().try_for_each(|socket| watch(registry, socket, token))?;
-    }
-    watch(registry, &devices.network, NETWORK)?;
-    registry.register(&mut devices.resolver, RESOLVER, Interest::READABLE)?;
-    registry.register(&mut devices.helper, HELPER, Interest::READABLE)?;
-    devices.control.iter_mut().try_for_each(|control| registry.register(control, CONTROL, Interest::READABLE))
-}
-
-/// A bit for each source that may have something.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Ready(u16);
-
-impl Ready {
-    fn set(&mut self, source: Token) {
-        self.0 |= 1 << source.0;
-    }
-
-    /// Whether it may have something; it counts as empty from now on.
-    fn take(&mut self, source: Token) -> bool {
-        let was = self.0 & (1 << source.0) != 0;
-        self.0 &= !(1 << source.0);
-        was
-    }
-
-    /// Whether there was more than a batch.
-    fn put(&mut self, source: Token, more: bool) {
-        if more {
-            self.set(source);
-        }
-    }
-
-    fn any(self) -> bool {
-        self.0 != 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_is_ready_until_it_is_taken() {
-        let mut ready = Ready::default();
-        assert!(!ready.any() && !ready.take(TAP));
-        ready.set(TAP);
-        ready.set(CONTROL);
-        assert!(ready.take(TAP) && !ready.take(TAP) && ready.any());
-        ready.put(UDP6, false);
-        assert!(ready.take(CONTROL) && !ready.any());
-        ready.put(UDP6, true);
-        assert!(ready.take(UDP6));
     }
 }

@@ -28,6 +28,7 @@ pub mod privileges;
 pub mod resolver;
 pub mod seccomp;
 pub mod signals;
+mod socket;
 pub mod sources;
 pub mod streams;
 pub mod tap;
