@@ -27,14 +27,14 @@ ZIG_VERSION=0.15.2
 #   TRIPLE, ZIG_TARGET, ZIG_CPU   the machine, as rustc and zig call it
 #   QEMU                          the emulator and its CPU
 #   MACHINE                       what readelf calls it
-#   FLAGS, SMALL                  what this machine needs more of rustc: for all, and for the release but for what is
-#                                 hot
+#   FLAGS, SMALL, BARE            what this machine needs more of rustc: for all; for the release but for the packages
+#                                 in BARE, which are those in HOT and who cannot do with it
 arch_open() {
     # Routers of 32 bits have little room, for the program and for where it could be moved to: it lies still,
     # which saves an eighth. The others get an address that changes with each start.
-    #
     FLAGS='-Crelocation-model=static'
-    # Inlined is only what is tiny; the packages in HOT are exempt.
+    BARE=("${HOT[@]}")
+    # Inlined is only what is tiny.
     SMALL='"-Cllvm-args=-inlinehint-threshold=10","-Cllvm-args=-inline-threshold=10"'
     # Values that live long are put on the stack without much search for a better place.
     SMALL+=',"-Cllvm-args=-grow-region-complexity-budget=0"'
@@ -49,7 +49,9 @@ arch_open() {
     x86_64)
         TRIPLE=x86_64-unknown-linux-musl ZIG_TARGET=x86_64-linux-musl ZIG_CPU=x86_64
         QEMU='qemu-x86_64-static -cpu qemu64' MACHINE='Advanced Micro Devices X86-64'
-        FLAGS='-Clink-arg=-pie'
+        # The curve is there once, not in AVX2 as well; and what has no instructions for AES, which is the slowest anyhow,
+        # gets its shorter form: 2 % of the package.
+        FLAGS='-Clink-arg=-pie --cfg curve25519_dalek_backend="serial" --cfg aes_backend_soft="compact"'
         ;;
     mips_24kc)
         TRIPLE=mips-unknown-linux-musl ZIG_TARGET=mips-linux-musleabi ZIG_CPU=mips32r2+soft_float
@@ -68,6 +70,8 @@ arch_open() {
     arm_arm926ej-s | arm_xscale | arm_arm1176jzf-s_vfp | arm_cortex-a9)
         TRIPLE=armv5te-unknown-linux-musleabi ZIG_TARGET=arm-linux-musleabi
         ZIG_CPU=generic+v5te+soft_float+strict_align QEMU='qemu-arm-static -cpu arm926' MACHINE=ARM
+        # Thumb is a quarter shorter. At this age it has no long multiplication, so the curve does without.
+        SMALL+=',"-Ctarget-feature=+thumb-mode"' BARE=("${HOT[@]}" curve25519-dalek)
         ;;
     *)
         die "there is no recipe for the architecture '$1'." \
@@ -218,7 +222,7 @@ cross_cargo() (
     # `ci/build --place` which line that is.
     [[ $STD != build ]] || set -- -Zpanic-immediate-abort --config 'profile.openwrt.panic="immediate-abort"' "$@"
     set -- -Zprofile-rustflags --config "profile.openwrt.rustflags=[$SMALL]" "$@"
-    for package in "${HOT[@]}"; do
+    for package in "${BARE[@]}"; do
         set -- --config "profile.openwrt.package.$package.rustflags=[]" "$@"
     done
     [[ $STD != build ]] || set -- -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size "$@"
