@@ -18,22 +18,9 @@ conf a <<<"ifconfig4 10.99.0.1/24"
 conf b <<<"initpeers 192.0.2.1 7000"
 run_node a b
 
-nsenter --target "$(pid_of a.holder)" --mount --net --uts -- \
-    dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --user=root --pid-file= --interface=peervpn0 \
-    --bind-dynamic --dhcp-leasefile=/run/leases --dhcp-range=10.99.0.100,10.99.0.150,255.255.255.0,1h \
-    --dhcp-authoritative --no-ping --log-facility=- </dev/null >"$LAB/dnsmasq.log" 2>&1 &
-remember $! dnsmasq.server
-cat >"$LAB/lease" <<'SCRIPT'
-#!/bin/sh
-# The part of udhcpc's script that matters here: a lease becomes an address.
-case $1 in
-deconfig) ip address flush dev "$interface" scope global ;;
-bound | renew) ip address replace "$ip/$mask" dev "$interface" ;;
-esac
-SCRIPT
-chmod 755 "$LAB/lease"
+serve a peervpn0 10.99.0.100 10.99.0.150
 leased() {
-    on b udhcpc -i peervpn0 -n -q -f -t 5 -T 1 -s "$LAB/lease" &&
+    lease b peervpn0 &&
         on b ip -o -4 address show dev peervpn0 | grep -qE '10\.99\.0\.1[0-5][0-9]/24'
 }
 soon 30 "b gets a lease from a" leased

@@ -255,6 +255,42 @@ no_fragments() {
     [[ -z $(tcpdump -n -r "$LAB/$1.pcap" 'udp and ip and ip[6:2] & 0x7fff != 0x4000' 2>/dev/null) ]]
 }
 
+# serve HOST INTERFACE FIRST LAST: a DHCP server there for the addresses from FIRST to LAST.
+serve() {
+    nsenter --target "$(pid_of "$1.holder")" --mount --net --uts -- \
+        dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --user=root --pid-file= --interface="$2" \
+        --bind-dynamic --dhcp-leasefile=/run/leases --dhcp-range="$3,$4,255.255.255.0,1h" \
+        --dhcp-authoritative --no-ping --log-facility=- </dev/null >"$LAB/$1.dnsmasq.log" 2>&1 &
+    remember $! "$1.dnsmasq"
+}
+
+# lease HOST INTERFACE: HOST asks for an address, and takes it.
+lease() {
+    cat >"$LAB/lease" <<'SCRIPT'
+#!/bin/sh
+# The part of udhcpc's script that matters here: a lease becomes an address.
+case $1 in
+deconfig) ip address flush dev "$interface" scope global ;;
+bound | renew) ip address replace "$ip/$mask" dev "$interface" ;;
+esac
+SCRIPT
+    chmod 755 "$LAB/lease"
+    on "$1" udhcpc -i "$2" -n -q -f -t 5 -T 1 -s "$LAB/lease"
+}
+
+# calm FROM BROADCAST HOST INTERFACE: while FROM calls everybody at BROADCAST, no frame goes round in circles at that
+# interface. A storm would be thousands; a question and its answers are few.
+calm() {
+    local frames
+    record "$3" "$4" quiet
+    on "$1" ping -q -n -c 3 -i 0.2 -W 1 -b "$2" >/dev/null 2>&1 || true
+    sleep 2
+    stop_recording quiet
+    frames=$(tcpdump -n -r "$LAB/quiet.pcap" 2>/dev/null | wc -l)
+    note "$frames frames at $4 of $3"
+    check "no frame goes round" test "$frames" -lt 60
+}
+
 # stream FROM TO ADDRESS: 8 MB go over TCP from one host to the other, which has that address, and arrive as they were.
 stream() {
     local from=$1 to=$2 address=$3
