@@ -51,9 +51,9 @@ fn run(args: &[&str]) -> Ended {
     finish(program().args(args))
 }
 
-fn run_with_input(args: &[&str], input: &str) -> Ended {
+fn run_with_input(args: &[&str], input: &(impl AsRef<[u8]> + ?Sized)) -> Ended {
     let mut child = program().args(args).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(input.as_ref()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
@@ -149,7 +149,15 @@ fn a_router_s_file_gets_a_section_and_loses_nothing() {
 fn no_invitation_no_configuration() {
     let file = Scratch::new("setup-none", "", 0o600);
     fs::remove_file(&file.0).unwrap();
-    for (input, why) in [("", "no answer"), ("home\n", "an invitation has"), ("a - short\n", "psk")] {
+    let endless = [b'a'; 4096];
+    let answers: [(&[u8], _); 5] = [
+        (b"", "no answer"),
+        (b"home\n", "an invitation has"),
+        (b"a - short\n", "psk"),
+        (b"a - \xff\n", "not UTF-8"),
+        (&endless, "too long"),
+    ];
+    for (input, why) in answers {
         let ended = run_with_input(&["setup", "--join", "--to", file.path()], input);
         ended.refused(1, &[why]);
         assert!(!file.0.exists());

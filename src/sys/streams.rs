@@ -57,11 +57,12 @@ pub fn read_line() -> io::Result<Option<Zeroizing<String>>> {
             Err(error) => return Err(error),
         };
         if end {
-            let text = String::from_utf8(core::mem::take(&mut *line));
-            return match text {
-                Ok(text) => Ok(Some(Zeroizing::new(text))),
-                Err(_) => Err(failure(io::ErrorKind::InvalidData, "the line is not UTF-8 text")),
-            };
+            // Checked first: what is no text is a secret all the same, and is wiped.
+            if core::str::from_utf8(&line).is_err() {
+                return Err(failure(io::ErrorKind::InvalidData, "the line is not UTF-8 text"));
+            }
+            let text = String::from_utf8(core::mem::take(&mut *line)).unwrap_or_default();
+            return Ok(Some(Zeroizing::new(text)));
         }
         line.push(byte[0]);
     }
