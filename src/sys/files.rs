@@ -19,6 +19,8 @@ use zeroize::Zeroizing;
 
 /// The longest configuration, in bytes.
 pub const CONFIGURATION_MAX: usize = 1 << 20;
+/// What room a file is given at first, in bytes: most need no more.
+const FIRST_PART: usize = 4096;
 /// The longest file with a key in it, in bytes.
 const SECRET_MAX: usize = 4096;
 /// Length of a node's secret key and of what is kept in the cache, in bytes.
@@ -277,14 +279,29 @@ fn open_regular(path: &Path, flags: i32) -> io::Result<(File, Metadata)> {
 }
 
 /// All that there is to read, at most `max` bytes.
-pub(super) fn read_bounded(from: impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Room for all at once: a vector that grows leaves copies of a secret behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(max + 1));
-    from.take(u64::try_from(max + 1).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
-    if bytes.len() <= max {
-        return Ok(bytes);
+pub(super) fn read_bounded(mut from: impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // A vector that grows by itself leaves copies of a secret behind, and one with room for the longest file, once given
+    // back, is memory that the allocator hands out again as if it had been used.
+    let mut bytes = Zeroizing::new(vec![0; FIRST_PART.min(max + 1)]);
+    let mut length = 0;
+    loop {
+        length += match from.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(more) => more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
+        };
+        if length > max {
+            return Err(failure(io::ErrorKind::InvalidData, format!("it is longer than {max} bytes")));
+        }
+        if length == bytes.len() {
+            let mut larger = Zeroizing::new(vec![0; (4 * length).min(max + 1)]);
+            larger[..length].copy_from_slice(&bytes);
+            bytes = larger;
+        }
     }
-    Err(failure(io::ErrorKind::InvalidData, format!("it is longer than {max} bytes")))
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 fn into_text(mut bytes: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
@@ -443,6 +460,42 @@ pub(super) mod tests {
     }
 
     const SOME_KEY: [u8; KEY] = [0xa5; KEY];
+
+    /// Gives a few bytes at a time, after a signal each.
+    struct Dripping<'a> {
+        rest: &'a [u8],
+        interrupted: bool,
+    }
+
+    impl Read for Dripping<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.interrupted = !self.interrupted;
+            if self.interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let length = self.rest.len().min(into.len()).min(997);
+            let (now, later) = self.rest.split_at(length);
+            into[..length].copy_from_slice(now);
+            self.rest = later;
+            Ok(length)
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_whole_whatever_room_it_was_given_at_first() {
+        let content: Vec<u8> = (0..70_000_u32).map(|at| (at % 251) as u8).collect();
+        for length in [0, 1, 4095, 4096, 4097, 16_383, 16_384, 16_385, 70_000] {
+            let rest = &content[..length];
+            for max in [length, length + 1, CONFIGURATION_MAX] {
+                let read = read_bounded(Dripping { rest, interrupted: false }, max).unwrap();
+                assert_eq!(*read, rest, "{length} of {max}");
+            }
+            if let Some(less) = length.checked_sub(1) {
+                let error = read_bounded(Dripping { rest, interrupted: false }, less).unwrap_err();
+                assert_eq!(error.to_string(), format!("it is longer than {less} bytes"));
+            }
+        }
+    }
 
     #[test]
     fn a_configuration_that_others_can_read_is_reported() {
