@@ -52,6 +52,7 @@ arch_open() {
         # The curve is there once, not in AVX2 as well; and what has no instructions for AES, which is the slowest anyhow,
         # gets its shorter form: 2 % of the package.
         FLAGS='-Clink-arg=-pie --cfg curve25519_dalek_backend="serial" --cfg aes_backend_soft="compact"'
+        FLAGS+=' --cfg poly1305_backend="soft" --cfg chacha20_backend="sse2"'
         ;;
     mips_24kc)
         TRIPLE=mips-unknown-linux-musl ZIG_TARGET=mips-linux-musleabi ZIG_CPU=mips32r2+soft_float
