@@ -15,7 +15,7 @@ use peervpn::config::{Loaded, convert, router};
 use peervpn::crypto::identity::{PskForm, generate_psk, short_id};
 use peervpn::sys::log::Logger;
 use peervpn::sys::streams::complain;
-use peervpn::sys::{clock, failure, files, privileges, streams};
+use peervpn::sys::{self, clock, failure, files, privileges, streams};
 use peervpn::views::page::Look;
 use peervpn::{config, inquire, secrets, setup, start};
 use zeroize::Zeroizing;
@@ -96,7 +96,7 @@ fn new_psk() -> io::Result<Zeroizing<String>> {
 
 fn status(name: Option<&str>, form: Form) -> Result<(), Failure> {
     // The habit of no-color.org.
-    let look = Look { colour: streams::output().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
+    let look = Look { colour: streams::output().is_terminal() && sys::variable(c"NO_COLOR").is_none() };
     let text = match form {
         Form::Page => inquire::status_page(name, look),
         Form::Json => inquire::status_json(name),

@@ -18,7 +18,7 @@ use peervpn::config::load;
 use peervpn::config::options::{OPTIONS, UCI_OPTIONS};
 use peervpn::config::section;
 use peervpn::story::{Line, Story};
-use peervpn::views::fields::{Form, RECORDS, record};
+use peervpn::views::fields::{Form, RECORDS, meaning};
 use peervpn::views::page::Look;
 use peervpn::views::{Snapshot, advice, explain, graph, json, page};
 
@@ -255,7 +255,7 @@ fn what_status_may_say_is_explained() {
     codes.sort_unstable();
     told.sort_unstable();
     assert_eq!(told, codes);
-    let why = record("peer").unwrap().field("why").unwrap().help;
+    let why = meaning("peer.why").unwrap();
     let words = first_cells(&page, "| `why` in the JSON | on the page | what to do |\n");
     assert_eq!(words.len(), 6);
     for word in words {
@@ -349,7 +349,8 @@ fn the_page_on_status_has_every_field_and_no_other() {
                 Form::Number => "number",
                 Form::Flag => "boolean",
             };
-            let line = format!("| `{}` | {kind} | {} |\n", field.key, field.help);
+            let means = meaning(&format!("{}.{}", record.name, field.key)).unwrap();
+            let line = format!("| `{}` | {kind} | {means} |\n", field.key);
             assert!(section.contains(&line), "docs/status.md lacks the line\n{line}");
         }
         assert_eq!(section.matches("\n| `").count(), record.fields.len(), "{}", record.name);

@@ -139,14 +139,19 @@ fn close_all_but(keep: RawFd) {
         return;
     }
     // Kernels before 5.9. The limit may be huge, the daemon's own numbers are small.
-    // SAFETY: no memory is involved.
-    let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) }.clamp(1024, 65_536);
-    for fd in 3..RawFd::try_from(limit).unwrap_or(1024) {
+    for fd in 3..RawFd::try_from(descriptors_max().clamp(1024, 65_536)).unwrap_or(1024) {
         if fd != keep {
             // SAFETY: this child uses no descriptor but `keep`; owners of the others never run here.
             unsafe { libc::close(fd) };
         }
     }
+}
+
+fn descriptors_max() -> libc::rlim_t {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel fills the numbers.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    limit.rlim_cur
 }
 
 /// False when the kernel does not know the call. An empty range is fine.

@@ -24,7 +24,9 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, event};
 
 use crate::base::time::{Instant, earliest};
-use crate::sys::files::{because, check_private, effective_user, make_directory, runtime_directory};
+use crate::sys::files::{
+    because, check_private, effective_user, make_directory, read_bounded, runtime_directory,
+};
 use crate::sys::{failure, told};
 
 /// Asks for what is told of a node; with this request for the stations behind its peers too.
@@ -316,15 +318,16 @@ fn ask_in(directory: &Path, name: Option<&str>, request: &str, limit: Duration) 
 fn ask_one(mut stream: UnixStream, request: &str, limit: Duration) -> io::Result<String> {
     stream.set_write_timeout(Some(limit))?;
     stream.set_read_timeout(Some(limit))?;
-    let mut answer = Vec::new();
     let asked = stream.write_all(format!("{request}\n").as_bytes());
-    match asked.and_then(|()| stream.take(ANSWER_MAX as u64).read_to_end(&mut answer)) {
+    match asked.and_then(|()| read_bounded(&mut stream, ANSWER_MAX)) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(failure(io::ErrorKind::TimedOut, "peervpn runs but does not answer"))
         }
         Err(error) => Err(because("peervpn broke off its answer", error)),
-        Ok(0) => Err(failure(io::ErrorKind::UnexpectedEof, "peervpn is busy with others; try again")),
-        Ok(_) => Ok(printable(&answer)),
+        Ok(none) if none.is_empty() => {
+            Err(failure(io::ErrorKind::UnexpectedEof, "peervpn is busy with others; try again"))
+        }
+        Ok(answer) => Ok(printable(&answer)),
     }
 }
 
@@ -360,10 +363,14 @@ fn connect_to_all(directory: &Path) -> io::Result<Vec<UnixStream>> {
 /// The names of all control sockets, dead or alive, in order.
 fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".sock").map(str::to_owned))
-        .collect();
-    names.sort_unstable();
+    let mut names = Vec::new();
+    for name in
+        entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".sock").map(str::to_owned))
+    {
+        if let Err(at) = names.binary_search(&name) {
+            names.insert(at, name);
+        }
+    }
     names
 }
 

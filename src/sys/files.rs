@@ -43,14 +43,14 @@ pub struct Configuration {
 /// A sentence with the path: missing, not a regular file, longer than [`CONFIGURATION_MAX`], not UTF-8.
 pub fn read_configuration(path: &Path) -> io::Result<Configuration> {
     if path == Path::new("-") {
-        let text = read_bounded(&*streams::input(), CONFIGURATION_MAX)
+        let text = read_bounded(&mut &*streams::input(), CONFIGURATION_MAX)
             .and_then(into_text)
             .map_err(|error| because("cannot read the configuration from the standard input", error))?;
         return Ok(Configuration { text, exposed: None });
     }
     let read = || {
-        let (file, meta) = open_regular(path, 0)?;
-        let text = into_text(read_bounded(file, CONFIGURATION_MAX)?)?;
+        let (mut file, meta) = open_regular(path, 0)?;
+        let text = into_text(read_bounded(&mut file, CONFIGURATION_MAX)?)?;
         let exposed = (meta.mode() & 0o044 != 0).then_some(meta.mode() & 0o7777);
         Ok(Configuration { text, exposed })
     };
@@ -72,9 +72,9 @@ pub struct UciFile {
 /// A sentence with the path: missing, not a regular file, longer than [`CONFIGURATION_MAX`].
 pub fn read_uci(path: &Path) -> io::Result<UciFile> {
     let read = || {
-        let (file, meta) = open_regular(path, 0)?;
+        let (mut file, meta) = open_regular(path, 0)?;
         let exposed = (meta.mode() & 0o044 != 0).then_some(meta.mode() & 0o7777);
-        Ok(UciFile { bytes: read_bounded(file, CONFIGURATION_MAX)?, exposed })
+        Ok(UciFile { bytes: read_bounded(&mut file, CONFIGURATION_MAX)?, exposed })
     };
     read().map_err(|error| because(format!("cannot read {}", path.display()), error))
 }
@@ -192,11 +192,11 @@ fn cache_directory() -> PathBuf {
 
 fn load_cached_in(directory: &Path, tag: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
     check_private(directory).ok()?;
-    let (file, meta) = open_regular(&directory.join(hex(tag)), libc::O_NOFOLLOW).ok()?;
+    let (mut file, meta) = open_regular(&directory.join(hex(tag)), libc::O_NOFOLLOW).ok()?;
     if meta.uid() != effective_user() || meta.mode() & OTHERS != 0 {
         return None;
     }
-    let bytes = read_bounded(file, KEY).ok()?;
+    let bytes = read_bounded(&mut file, KEY).ok()?;
     let key: [u8; KEY] = bytes.as_slice().try_into().ok()?;
     Some(Zeroizing::new(key))
 }
@@ -255,7 +255,7 @@ fn new_directory(path: &Path, mode: u32) -> io::Result<()> {
 fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
     let shown = path.display();
     let failed = |error| because(format!("cannot read {shown}"), error);
-    let (file, meta) = open_regular(path, 0).map_err(failed)?;
+    let (mut file, meta) = open_regular(path, 0).map_err(failed)?;
     let mode = meta.mode() & 0o7777;
     if mode & OTHERS != 0 {
         return Err(failure(
@@ -265,7 +265,7 @@ fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
             ),
         ));
     }
-    read_bounded(file, SECRET_MAX).and_then(into_text).map_err(failed)
+    read_bounded(&mut file, SECRET_MAX).and_then(into_text).map_err(failed)
 }
 
 /// Opens for reading without ever waiting (a FIFO would), and looks at what was opened, not at the path.
@@ -279,7 +279,7 @@ fn open_regular(path: &Path, flags: i32) -> io::Result<(File, Metadata)> {
 }
 
 /// All that there is to read, at most `max` bytes.
-pub(super) fn read_bounded(mut from: impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(super) fn read_bounded(from: &mut dyn Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     // A vector that grows by itself leaves copies of a secret behind, and one with room for the longest file, once given
     // back, is memory that the allocator hands out again as if it had been used.
     let mut bytes = Zeroizing::new(vec![0; FIRST_PART.min(max + 1)]);
@@ -487,11 +487,11 @@ pub(super) mod tests {
         for length in [0, 1, 4095, 4096, 4097, 16_383, 16_384, 16_385, 70_000] {
             let rest = &content[..length];
             for max in [length, length + 1, CONFIGURATION_MAX] {
-                let read = read_bounded(Dripping { rest, interrupted: false }, max).unwrap();
+                let read = read_bounded(&mut Dripping { rest, interrupted: false }, max).unwrap();
                 assert_eq!(*read, rest, "{length} of {max}");
             }
             if let Some(less) = length.checked_sub(1) {
-                let error = read_bounded(Dripping { rest, interrupted: false }, less).unwrap_err();
+                let error = read_bounded(&mut Dripping { rest, interrupted: false }, less).unwrap_err();
                 assert_eq!(error.to_string(), format!("it is longer than {less} bytes"));
             }
         }

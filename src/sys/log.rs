@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use crate::base::settings::LogLevel;
-use crate::sys::{check, streams};
+use crate::sys::{check, streams, variable};
 
 /// Writes what the level lets pass.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Logger {
     pub fn new(level: LogLevel) -> Logger {
         let reader = if streams::errors().is_terminal() {
             Reader::Terminal
-        } else if std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_standard_error(&stream)) {
+        } else if variable(c"JOURNAL_STREAM").is_some_and(|stream| is_standard_error(&stream)) {
             Reader::Journal
         } else {
             Reader::Pipe

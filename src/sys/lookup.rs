@@ -13,6 +13,7 @@ use crate::base::settings::Host;
 use crate::sys::child;
 use crate::sys::datagram::{self, Family};
 use crate::sys::dns::{self, Kind, MESSAGE_MAX, Reply, Servers};
+use crate::sys::files::read_bounded;
 
 /// Where name servers listen.
 const PORT: u16 = 53;
@@ -25,7 +26,7 @@ const SECOND_FAMILY: u32 = 1_000;
 /// Datagrams that are looked at in one attempt.
 const DATAGRAMS: usize = 64;
 /// How much of a file is read, in bytes; lists of blocked hosts are long.
-const FILE_MAX: u64 = 1 << 20;
+const FILE_MAX: usize = 1 << 20;
 
 /// The host's addresses, best first; or why there are none.
 pub(super) fn addresses(host: &Host) -> Result<Vec<SocketAddr>, String> {
@@ -40,11 +41,9 @@ pub(super) fn addresses(host: &Host) -> Result<Vec<SocketAddr>, String> {
 
 /// What cannot be read says nothing.
 fn read(path: &str) -> String {
-    let mut bytes = Vec::new();
-    if let Ok(file) = super::open(Path::new(path), libc::O_RDONLY, 0) {
-        let _ = file.take(FILE_MAX).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let bytes = super::open(Path::new(path), libc::O_RDONLY, 0)
+        .and_then(|file| read_bounded(&mut file.take(FILE_MAX as u64), FILE_MAX));
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 
 /// Whether the kernel knows a way there; nothing is sent.

@@ -34,7 +34,7 @@ pub mod streams;
 pub mod tap;
 pub mod udp;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -52,6 +52,14 @@ use mio::{Interest, Registry, Token};
 /// The kernel's own.
 pub(crate) fn check<T: PartialEq + From<i8>>(answer: T) -> io::Result<T> {
     if answer == T::from(-1) { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+/// A variable of the environment, if it is there and is text. Not the library's, whose lock no thread of ours needs.
+pub fn variable(name: &CStr) -> Option<String> {
+    // SAFETY: the name ends with a zero; what it has stays as it is, for nothing here sets variables.
+    let value = unsafe { libc::getenv(name.as_ptr()) };
+    // SAFETY: where there is one, it ends with a zero.
+    (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_str().ok().map(str::to_owned)).flatten()
 }
 
 /// An error in words of ours.

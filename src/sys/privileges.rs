@@ -103,7 +103,8 @@ const NAMES_MAX: usize = 1 << 20;
 
 fn id_of(name: &str, file: &str) -> Option<u32> {
     // Without such a file there are no names.
-    let text = super::open(Path::new(file), libc::O_RDONLY, 0).and_then(|file| read_bounded(file, NAMES_MAX));
+    let text = super::open(Path::new(file), libc::O_RDONLY, 0)
+        .and_then(|mut file| read_bounded(&mut file, NAMES_MAX));
     let text = text.unwrap_or_default();
     // The highest number means "leave as it is" to the kernel.
     id_in(&text, name).or_else(|| name.parse().ok()).filter(|id| *id != u32::MAX)

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use libc::{c_int, c_long};
+use libc::{c_int, c_ulong};
 
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
@@ -22,7 +22,7 @@ const BUFFER_OUT: c_int = 1 << 20;
 /// in during a handshake's arithmetic on a slow router, and for a burst at a memory's speed while the other end of a
 /// stream has the processor: where it overflows, 40 segments that the kernel joined are lost at once.
 const BUFFER_IN: [c_int; 2] = [1 << 20, 4 << 20];
-const MEMORY_PART: c_long = 64;
+const MEMORY_PART: c_ulong = 64;
 
 /// Where to listen.
 #[derive(Clone, Debug)]
@@ -223,8 +223,12 @@ impl AsRawFd for Socket {
 
 /// What of [`BUFFER_IN`] this machine has memory for.
 fn buffer_in() -> c_int {
-    // SAFETY: plain numbers; what is not known is -1.
-    let (pages, length) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    // SAFETY: plain numbers, for which zero is a valid value; the kernel fills them.
+    let (memory, unit) = unsafe {
+        let mut told: libc::sysinfo = std::mem::zeroed();
+        if libc::sysinfo(&raw mut told) < 0 { (0, 0) } else { (told.totalram, told.mem_unit) }
+    };
     let [least, most] = BUFFER_IN;
-    c_int::try_from((pages / MEMORY_PART).saturating_mul(length)).unwrap_or(most).clamp(least, most)
+    let part = (memory / MEMORY_PART).saturating_mul(c_ulong::from(unit));
+    c_int::try_from(part).unwrap_or(most).clamp(least, most)
 }

@@ -19,8 +19,6 @@ pub struct Field {
     pub key: &'static str,
     /// What its value is.
     pub form: Form,
-    /// What it means.
-    pub help: &'static str,
 }
 
 /// One kind of record.
@@ -32,22 +30,20 @@ pub struct Record {
     pub json: &'static str,
     /// Whether there is exactly one.
     pub single: bool,
-    /// What it tells of.
-    pub help: &'static str,
     /// Its fields; one that does not apply is left out.
     pub fields: &'static [Field],
 }
 
-const fn text(key: &'static str, help: &'static str) -> Field {
-    Field { key, form: Form::Text, help }
+const fn text(key: &'static str) -> Field {
+    Field { key, form: Form::Text }
 }
 
-const fn number(key: &'static str, help: &'static str) -> Field {
-    Field { key, form: Form::Number, help }
+const fn number(key: &'static str) -> Field {
+    Field { key, form: Form::Number }
 }
 
-const fn flag(key: &'static str, help: &'static str) -> Field {
-    Field { key, form: Form::Flag, help }
+const fn flag(key: &'static str) -> Field {
+    Field { key, form: Form::Flag }
 }
 
 /// All records, in the order of JSON.
@@ -56,131 +52,147 @@ pub const RECORDS: &[Record] = &[
         name: "node",
         json: "node",
         single: true,
-        help: "this node",
         fields: &[
-            text("id", "its short id"),
-            text("version", "the program's version"),
-            text("network", "the network's name"),
-            text("interface", "the TAP; left out without one"),
-            number("port", "the UDP port in use"),
-            number("uptime_ms", "since its start, in milliseconds"),
-            text(
-                "nat",
-                "in front of it over IPv4: none, one-port (the same for all), symmetric (a port for each) or unknown",
-            ),
-            flag("relay", "whether it carries other nodes' traffic"),
-            flag("keyfile", "whether its id outlives a restart"),
+            text("id"),
+            text("version"),
+            text("network"),
+            text("interface"),
+            number("port"),
+            number("uptime_ms"),
+            text("nat"),
+            flag("relay"),
+            flag("keyfile"),
         ],
     },
     Record {
         name: "peer",
         json: "peers",
         single: false,
-        help: "a node that this one knows",
         fields: &[
-            text("id", "its short id"),
-            text("path", "direct, relayed or none"),
-            text("address", "where it is reached, if directly"),
-            text("relay", "who relays, if somebody does"),
-            text(
-                "why",
-                "why it is not reached directly: trying, no-address, ipv4-off, ipv6-off, both-symmetric or no-answer",
-            ),
-            number("why_s", "since when, in seconds"),
-            number("rtt_us", "the last measured round trip, in microseconds"),
-            number("mtu", "the MTU of the path, as far as it is proved, in bytes"),
-            number("up_s", "since it is connected without a break, in seconds; left out when it is not"),
-            number("key_age_s", "the age of the session's key, in seconds"),
-            text("cipher", "how the session's packets are sealed, as the option calls it"),
-            number(
-                "loss_permille",
-                "how many of its last 1000 to 4000 packets never came, in thousandths; left out while there were fewer",
-            ),
-            number("frames_in", "frames from it"),
-            number("bytes_in", "their bytes"),
-            number("frames_out", "frames to it"),
-            number("bytes_out", "their bytes"),
-            number("silent_s", "since it was last heard, in seconds"),
+            text("id"),
+            text("path"),
+            text("address"),
+            text("relay"),
+            text("why"),
+            number("why_s"),
+            number("rtt_us"),
+            number("mtu"),
+            number("up_s"),
+            number("key_age_s"),
+            text("cipher"),
+            number("loss_permille"),
+            number("frames_in"),
+            number("bytes_in"),
+            number("frames_out"),
+            number("bytes_out"),
+            number("silent_s"),
         ],
     },
-    Record {
-        name: "observed",
-        json: "observed",
-        single: false,
-        help: "where a peer sees this node",
-        fields: &[text("peer", "who sees it"), text("address", "there")],
-    },
+    Record { name: "observed", json: "observed", single: false, fields: &[text("peer"), text("address")] },
     Record {
         name: "candidate",
         json: "candidates",
         single: false,
-        help: "an address where a peer might be reached directly, and is not",
-        fields: &[
-            text("peer", "the peer's short id"),
-            text("address", "the address"),
-            text("known", "proved: it was reached there; told: others say so"),
-        ],
+        fields: &[text("peer"), text("address"), text("known")],
     },
-    Record {
-        name: "reach",
-        json: "reaches",
-        single: false,
-        help: "a direct path between two peers, as the first of them says",
-        fields: &[text("peer", "who says so"), text("other", "whom it reaches")],
-    },
+    Record { name: "reach", json: "reaches", single: false, fields: &[text("peer"), text("other")] },
     Record {
         name: "host",
         json: "initpeers",
         single: false,
-        help: "an initial peer of the configuration",
-        fields: &[
-            text("name", "name and port"),
-            text("state", "connected, unresolved (its name leads nowhere) or silent (no answer)"),
-            text("peer", "the short id of who was found there"),
-        ],
+        fields: &[text("name"), text("state"), text("peer")],
     },
     Record {
         name: "station",
         json: "stations",
         single: false,
-        help: "a MAC address that the switch knows; told by `explain` only",
-        fields: &[
-            text("mac", "the address"),
-            number("vlan", "its VLAN; 0 for none"),
-            text("place", "local or peer"),
-            text("peer", "the short id of the peer it is behind"),
-            number("seen_s", "since it was last heard, in seconds"),
-        ],
+        fields: &[text("mac"), number("vlan"), text("place"), text("peer"), number("seen_s")],
     },
-    Record {
-        name: "beside",
-        json: "same_network",
-        single: false,
-        help: "a peer that is bridged to this node's own network; one of the two forwards broadcasts",
-        fields: &[
-            text("peer", "the peer's short id"),
-            text("forwards", "who forwards broadcasts for both: peer or node"),
-        ],
-    },
+    Record { name: "beside", json: "same_network", single: false, fields: &[text("peer"), text("forwards")] },
     Record {
         name: "relayed",
         json: "relayed",
         single: true,
-        help: "what was carried for others",
-        fields: &[
-            number("packets", "packets sent on"),
-            number("bytes", "their bytes"),
-            number("circuits", "circuits through this node"),
-        ],
+        fields: &[number("packets"), number("bytes"), number("circuits")],
     },
-    Record {
-        name: "discard",
-        json: "discards",
-        single: false,
-        help: "why packets died; what never happened is left out",
-        fields: &[text("reason", "the reason"), number("packets", "how many")],
-    },
+    Record { name: "discard", json: "discards", single: false, fields: &[text("reason"), number("packets")] },
 ];
+
+/// What each record tells of, and what each of its fields means. No view needs it, so it is in no binary.
+pub const MEANINGS: &[(&str, &str)] = &[
+    ("node", "this node"),
+    ("node.id", "its short id"),
+    ("node.version", "the program's version"),
+    ("node.network", "the network's name"),
+    ("node.interface", "the TAP; left out without one"),
+    ("node.port", "the UDP port in use"),
+    ("node.uptime_ms", "since its start, in milliseconds"),
+    (
+        "node.nat",
+        "in front of it over IPv4: none, one-port (the same for all), symmetric (a port for each) or unknown",
+    ),
+    ("node.relay", "whether it carries other nodes' traffic"),
+    ("node.keyfile", "whether its id outlives a restart"),
+    ("peer", "a node that this one knows"),
+    ("peer.id", "its short id"),
+    ("peer.path", "direct, relayed or none"),
+    ("peer.address", "where it is reached, if directly"),
+    ("peer.relay", "who relays, if somebody does"),
+    (
+        "peer.why",
+        "why it is not reached directly: trying, no-address, ipv4-off, ipv6-off, both-symmetric or no-answer",
+    ),
+    ("peer.why_s", "since when, in seconds"),
+    ("peer.rtt_us", "the last measured round trip, in microseconds"),
+    ("peer.mtu", "the MTU of the path, as far as it is proved, in bytes"),
+    ("peer.up_s", "since it is connected without a break, in seconds; left out when it is not"),
+    ("peer.key_age_s", "the age of the session's key, in seconds"),
+    ("peer.cipher", "how the session's packets are sealed, as the option calls it"),
+    (
+        "peer.loss_permille",
+        "how many of its last 1000 to 4000 packets never came, in thousandths; left out while there were fewer",
+    ),
+    ("peer.frames_in", "frames from it"),
+    ("peer.bytes_in", "their bytes"),
+    ("peer.frames_out", "frames to it"),
+    ("peer.bytes_out", "their bytes"),
+    ("peer.silent_s", "since it was last heard, in seconds"),
+    ("observed", "where a peer sees this node"),
+    ("observed.peer", "who sees it"),
+    ("observed.address", "there"),
+    ("candidate", "an address where a peer might be reached directly, and is not"),
+    ("candidate.peer", "the peer's short id"),
+    ("candidate.address", "the address"),
+    ("candidate.known", "proved: it was reached there; told: others say so"),
+    ("reach", "a direct path between two peers, as the first of them says"),
+    ("reach.peer", "who says so"),
+    ("reach.other", "whom it reaches"),
+    ("host", "an initial peer of the configuration"),
+    ("host.name", "name and port"),
+    ("host.state", "connected, unresolved (its name leads nowhere) or silent (no answer)"),
+    ("host.peer", "the short id of who was found there"),
+    ("station", "a MAC address that the switch knows; told by `explain` only"),
+    ("station.mac", "the address"),
+    ("station.vlan", "its VLAN; 0 for none"),
+    ("station.place", "local or peer"),
+    ("station.peer", "the short id of the peer it is behind"),
+    ("station.seen_s", "since it was last heard, in seconds"),
+    ("beside", "a peer that is bridged to this node's own network; one of the two forwards broadcasts"),
+    ("beside.peer", "the peer's short id"),
+    ("beside.forwards", "who forwards broadcasts for both: peer or node"),
+    ("relayed", "what was carried for others"),
+    ("relayed.packets", "packets sent on"),
+    ("relayed.bytes", "their bytes"),
+    ("relayed.circuits", "circuits through this node"),
+    ("discard", "why packets died; what never happened is left out"),
+    ("discard.reason", "the reason"),
+    ("discard.packets", "how many"),
+];
+
+/// What a record (`peer`) or a field of one (`peer.mtu`) means.
+pub fn meaning(name: &str) -> Option<&'static str> {
+    MEANINGS.iter().find(|(other, _)| *other == name).map(|(_, text)| *text)
+}
 
 /// The record of that name.
 pub fn record(name: &str) -> Option<&'static Record> {
@@ -197,6 +209,16 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_record_and_field_has_its_meaning() {
+        let mut names = Vec::new();
+        for record in RECORDS {
+            names.push(record.name.to_owned());
+            names.extend(record.fields.iter().map(|field| format!("{}.{}", record.name, field.key)));
+        }
+        assert_eq!(MEANINGS.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+    }
 
     #[test]
     fn names_stand_once() {

@@ -71,18 +71,16 @@ impl Page {
         self.entry("network", of("network"));
         self.entry("interface", node.get("interface").unwrap_or("none (enabletunneling is no)"));
         self.entry("port", of("port"));
-        let mut seen: Vec<&str> = snapshot.all("observed").filter_map(|fact| fact.get("address")).collect();
-        seen.sort_unstable();
-        seen.dedup();
-        if !seen.is_empty() {
+        let seen = || snapshot.all("observed").filter_map(|fact| fact.get("address"));
+        if let Some(first) = seen().min() {
             let nat = match node.get("nat") {
                 Some("none") => ", no NAT",
                 Some("one-port") => ", a NAT with one port for all",
                 Some("symmetric") => ", a NAT with a port for each peer",
                 _ => "",
             };
-            let more = if seen.len() > 1 { " and elsewhere" } else { "" };
-            self.entry("seen at", &format!("{}{more}{nat}", seen[0]));
+            let more = if seen().any(|other| other != first) { " and elsewhere" } else { "" };
+            self.entry("seen at", &format!("{first}{more}{nat}"));
         }
         let connected = snapshot.all("peer").filter(is_connected).count();
         let rest = match snapshot.all("peer").count() - connected {

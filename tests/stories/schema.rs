@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use peervpn::views::fields::{Form, RECORDS};
+use peervpn::views::fields::{Form, RECORDS, meaning};
 use peervpn::views::json::SCHEMA;
 use serde_json::{Map, Value, json};
 
@@ -73,14 +73,14 @@ fn schema() -> Value {
             {
                 kind.insert("enum".into(), json!(words));
             }
-            kind.insert("description".into(), json!(field.help));
+            kind.insert("description".into(), json!(meaning(&format!("{}.{}", record.name, field.key))));
             fields.insert(field.key.into(), Value::Object(kind));
         }
         let required: Vec<&str> =
             record.fields.iter().map(|field| field.key).filter(|key| !optional.contains(key)).collect();
         let object = json!({"type": "object", "properties": fields, "required": required});
         let described = |mut value: Value| {
-            value["description"] = json!(record.help);
+            value["description"] = json!(meaning(record.name));
             value
         };
         let whole = described(if record.single { object } else { json!({"type": "array", "items": object}) });
