@@ -1,9 +1,11 @@
 //! What configures hosts: DHCP (RFC 2131), DHCPv6 (RFC 8415) and router advertisements (RFC 4861, 4.2). With
 //! `filterdhcp yes` none of it crosses the tunnel, so that each side keeps its own servers and routers (S21).
 //!
-//! A packet that hides what it carries is taken for one of these, or hiding would be the way past (RFC 7113).
+//! A packet that hides what it carries is taken for one of these, or hiding would be the way past (RFC 7113): behind
+//! headers that a first fragment need not hold to their end, behind more tags than are looked behind, which Linux takes off
+//! one by one if they name no VLAN, or in the form of IEEE 802.2, which some take for the same (RFC 1042).
 
-use crate::wire::ether::{Frame, IPV4};
+use crate::wire::ether::{CUSTOMER_TAG, Frame, IPV4, SERVICE_TAG};
 use crate::wire::ip::{ICMPV6, UDP, Upper, upper};
 
 /// Ports of server and client, one below the other in both families.
@@ -12,9 +14,19 @@ const DHCPV6: [u16; 2] = [546, 547];
 /// ICMPv6's number for a router advertisement.
 const ROUTER_ADVERTISEMENT: u8 = 134;
 
+/// An Ethertype below this is the length of an LLC frame.
+const LLC: u16 = 0x600;
+/// What stands in an LLC frame before an Ethertype: IEEE 802, and 802.1H.
+const SNAP: [[u8; 6]; 2] = [[0xaa, 0xaa, 3, 0, 0, 0], [0xaa, 0xaa, 3, 0, 0, 0xf8]];
+
 /// Whether a frame may configure a host.
 pub fn configures(frame: &Frame, bytes: &[u8]) -> bool {
     match upper(frame, bytes) {
+        None => {
+            let payload = bytes.get(frame.payload..).unwrap_or_default();
+            matches!(frame.ethertype, CUSTOMER_TAG | SERVICE_TAG)
+                || frame.ethertype < LLC && SNAP.iter().any(|snap| payload.starts_with(snap))
+        }
         // It goes to the port that its receiver listens to, wherever it comes from.
         Some(Upper::At(UDP, at)) => {
             let ports = if frame.ethertype == IPV4 { DHCP } else { DHCPV6 };
@@ -83,5 +95,22 @@ mod tests {
     fn hiding_is_no_way_past() {
         assert!(packet6(ICMPV6, 9, &[128, 0, 0, 0]));
         assert!(check(0x86dd, &[0x60; 20]));
+        // The first fragment ends before what it says that it carries; what looks like that is the cable's padding.
+        let first = [&[UDP, 0, 0, 1, 0, 0, 0, 1][..], &[UDP, 0, 0, 0, 0, 0, 0, 0], &[0; 16]].concat();
+        let mut behind = first.clone();
+        behind[0] = 60;
+        assert!(!packet6(44, 0, &first) && packet6(44, 0, &behind));
+        // Tags behind tags, and LLC.
+        for (tags, expected) in [(0, true), (1, true), (2, true), (3, true), (9, true)] {
+            let mut rest = [0x81, 0, 0, 0].repeat(tags);
+            rest.extend([8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, UDP, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            rest.extend([0, 67, 0, 68, 0, 8, 0, 0]);
+            let bytes = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 2], &rest].concat();
+            assert_eq!(configures(&Frame::read(&bytes).unwrap(), &bytes), expected, "{tags} tags");
+        }
+        for (llc, expected) in [([0u8, 0, 0], true), ([0, 0, 0xf8], true), ([0, 0, 0x0c], false)] {
+            assert_eq!(check(40, &[&[0xaa, 0xaa, 3][..], &llc, &[8, 0, 0x45]].concat()), expected, "{llc:?}");
+        }
+        assert!(!check(38, &[0x42, 0x42, 3, 0, 0]), "spanning tree is none of this");
     }
 }

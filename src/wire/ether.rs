@@ -25,9 +25,9 @@ pub const IPV4: u16 = 0x0800;
 pub const IPV6: u16 = 0x86dd;
 
 /// TPID of a customer VLAN tag (IEEE 802.1Q).
-const CUSTOMER_TAG: u16 = 0x8100;
+pub(super) const CUSTOMER_TAG: u16 = 0x8100;
 /// TPID of a service VLAN tag (IEEE 802.1ad).
-const SERVICE_TAG: u16 = 0x88a8;
+pub(super) const SERVICE_TAG: u16 = 0x88a8;
 /// The VLAN id within a tag's control information; above it stand priority and drop eligibility.
 const VLAN_ID: u16 = 0x0fff;
 /// As many tags as are looked behind.

@@ -58,14 +58,17 @@ fn behind_ipv6(bytes: &[u8], at: usize) -> Option<Upper> {
     const DESTINATION: u8 = 60;
     let header = bytes.get(at..at + IPV6_HEADER)?;
     let (mut next, mut at) = (header[6], at + IPV6_HEADER);
+    let mut fragment = false;
     for _ in 0..=EXTENSIONS {
         let mut words = 0;
         match next {
+            // The first fragment may end in one of these, and what is behind it is only seen by who has all.
+            HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT if fragment => return None,
             HOP_BY_HOP | ROUTING | DESTINATION => words = usize::from(*bytes.get(at + 1)?),
             FRAGMENT if u16::from_be_bytes([*bytes.get(at + 2)?, *bytes.get(at + 3)?]) >= 8 => {
                 return Some(Upper::Fragment);
             }
-            FRAGMENT => {}
+            FRAGMENT => fragment = true,
             _ => return Some(Upper::At(next, at)),
         }
         next = *bytes.get(at)?;
@@ -126,6 +129,7 @@ mod tests {
         for bytes in [ipv4(0x44, 0, TCP), ipv4(0x65, 0, TCP), ipv6(&[(60, 0); 5], TCP)] {
             assert_eq!(seen(&bytes), Some(Upper::Hidden));
         }
+        assert_eq!(seen(&ipv6(&[(44, 0), (60, 0)], UDP)), Some(Upper::Hidden), "behind a fragment's header");
         let whole = ipv6(&[(0, 1), (44, 0)], UDP);
         for cut in 14..14 + 40 + 16 + 4 {
             assert_eq!(seen(&whole[..cut]), Some(Upper::Hidden), "{cut}");
