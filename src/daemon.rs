@@ -5,6 +5,7 @@
 //! says "would block". Nothing here waits for anything but the poll, and nothing on a packet's way allocates.
 #![forbid(unsafe_code)]
 
+mod nat64;
 mod sources;
 
 use std::io;
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 
 use mio::{Events, Poll};
 
+pub use self::nat64::{Nat64, names};
 pub use self::sources::Devices;
 use self::sources::{
     BEACONS4, BEACONS6, CONTROL, HELPER, NETWORK, RESOLVER, Ready, SIGNALS, SOURCES, TAP, UDP4, UDP6,
@@ -51,6 +53,7 @@ pub struct Daemon {
     frames: Vec<Packet>,
     datagrams: Vec<(SocketAddr, Packet)>,
     devices: Devices,
+    nat64: Option<Nat64>,
     poll: Poll,
     ready: Ready,
     /// When the node is to be told that the network changed.
@@ -69,6 +72,7 @@ impl Daemon {
         about: About,
         story: Story,
         node: Node,
+        nat64: Option<Nat64>,
         mut devices: Devices,
     ) -> io::Result<Daemon> {
         let poll = Poll::new()?;
@@ -83,6 +87,7 @@ impl Daemon {
             frames: Vec::with_capacity(BATCH),
             datagrams: Vec::with_capacity(BATCH),
             devices,
+            nat64,
             poll,
             ready: Ready::default(),
             settled: None,
@@ -133,7 +138,8 @@ impl Daemon {
             return Some(Duration::ZERO);
         }
         let control = self.devices.control.as_ref().and_then(Control::next_timeout);
-        let due = earliest(earliest(self.node.next_timeout(), self.settled), control);
+        let nat64 = self.nat64.as_ref().and_then(Nat64::next_timeout);
+        let due = earliest(earliest(self.node.next_timeout(), self.settled), earliest(control, nat64));
         due.map(|at| at.since(now))
     }
 
@@ -251,21 +257,16 @@ impl Daemon {
 
     /// Takes in where this host is now.
     fn look_around(&mut self, now: Instant) {
-        let Devices { network, udp, multicast, .. } = &mut self.devices;
-        udp.shut_out(network.inside());
-        let own: Vec<SocketAddr> =
-            network.own_addresses().into_iter().map(|own| SocketAddr::new(own, udp.port())).collect();
+        let own = self.devices.look_around();
         self.node.handle_local_addresses(now, &own);
-        if let Some(multicast) = multicast {
-            multicast.listen(network.local_networks(multicast.all()));
-        }
+        self.look_for_nat64(now);
     }
 
     /// What the children have to say.
     fn take_answers(&mut self, now: Instant) {
         if self.ready.take(RESOLVER) {
             while let Some(answer) = self.devices.resolver.next_answer() {
-                self.handle_answer(now, &answer);
+                self.handle_answer(now, answer);
             }
         }
         if self.ready.take(HELPER) {
@@ -275,7 +276,10 @@ impl Daemon {
         }
     }
 
-    fn handle_answer(&mut self, now: Instant, answer: &Answer) {
+    fn handle_answer(&mut self, now: Instant, mut answer: Answer) {
+        if self.handle_nat64(now, &mut answer) {
+            return;
+        }
         let found = answer.found.as_deref().map_err(String::as_str);
         write(&self.log, self.story.of_answer(answer.host, found.map(<[_]>::len)));
         self.node.handle_addresses(now, answer.host, found.unwrap_or_default(), &mut self.out);
@@ -289,6 +293,7 @@ impl Daemon {
             self.look_around(now);
             self.node.handle_network_change(now, &mut self.out);
         }
+        self.ask_for_nat64(now);
         if self.node.next_timeout().is_some_and(|at| at <= now) {
             self.node.handle_timeout(now, &mut self.out);
         }
@@ -306,7 +311,7 @@ impl Daemon {
             if let Event::Resolve(host) = event
                 && let Some(answer) = self.devices.resolver.ask(host)
             {
-                self.handle_answer(now, &answer);
+                self.handle_answer(now, answer);
             }
         }
         if self.events_lost != self.out.events_lost() {

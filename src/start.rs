@@ -13,7 +13,7 @@ use crate::base::ids::{Mac, ShortId};
 use crate::base::limits::MTU_AUTO;
 use crate::base::settings::{CallFilter, InterfaceName, LanDiscovery, Secret, Settings};
 use crate::crypto::identity::{Identity, short_id};
-use crate::daemon::{Daemon, Devices};
+use crate::daemon::{self, Daemon, Devices, Nat64};
 use crate::node::Node;
 use crate::secrets::{self, Secrets};
 use crate::status::About;
@@ -84,7 +84,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     ));
 
     let mut helper = Helper::spawn(plan(&settings, short, name, control.as_ref()))?;
-    let resolver = Resolver::spawn(&settings.initpeers, rights.as_ref(), || secrets.zeroize())?;
+    let resolver = Resolver::spawn(&daemon::names(&settings), rights.as_ref(), || secrets.zeroize())?;
     if tap.is_some() {
         // It runs beside us: a command that waits for the tunnel must not keep the tunnel waiting.
         helper.announce_up()?;
@@ -107,7 +107,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     seed.zeroize();
     let story = Story::new(&settings.initpeers);
     let devices = Devices { tap, udp, multicast, network, signals, helper, resolver, control };
-    Daemon::new(clock, log, about, story, node, devices)?.run()
+    Daemon::new(clock, log, about, story, node, Nat64::new(&settings), devices)?.run()
 }
 
 /// Who is to give up root's rights must have them.

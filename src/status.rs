@@ -28,6 +28,8 @@ pub struct About {
     hosts: Vec<Host>,
     relays: bool,
     keeps_key: bool,
+    /// The prefix of the NAT64 that IPv4 goes through; none without.
+    nat64: Option<String>,
     /// When the node was started.
     started: Instant,
 }
@@ -42,8 +44,14 @@ impl About {
             hosts: settings.initpeers.clone(),
             relays: settings.relay,
             keeps_key: settings.keyfile.is_some(),
+            nat64: None,
             started,
         }
+    }
+
+    /// IPv4 goes through a NAT64 of that prefix from now on, or through none.
+    pub fn set_nat64(&mut self, prefix: Option<String>) {
+        self.nat64 = prefix;
     }
 }
 
@@ -106,6 +114,7 @@ fn tell_node(facts: &mut Facts, now: Instant, about: &About, node: &Node) {
         .field("port", &about.port)
         .field("uptime_ms", &(micros(now.since(about.started)) / 1000))
         .field("nat", &nat(node.nat()))
+        .maybe("nat64", about.nat64.as_ref().map(|prefix| prefix as _))
         .field("relay", &yes(about.relays))
         .field("keyfile", &yes(about.keeps_key));
 }
@@ -256,6 +265,7 @@ mod tests {
             port: 7000,
             enable_ipv4: true,
             enable_ipv6: true,
+            nat64: false,
             sockmark: 0,
             device: None,
             offload: true,

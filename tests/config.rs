@@ -311,7 +311,8 @@ fn a_key_may_hold_anything_in_quotes_and_ends_at_a_comment_without() {
 #[test]
 fn what_is_gone_or_idle_is_told_with_its_line() {
     let text = "psk verysecurepassword\necho hello\nengine padlock\nenableconsole yes\nenablevirtserv no\n\
-                enableprivdrop no\nchroot /var/empty\nenableseccomp no\nforceseccomp yes\n";
+                enableprivdrop no\nchroot /var/empty\nenableseccomp no\nforceseccomp yes\n\
+                local 192.0.2.1\nenablenat64clat yes\n";
     let told: Vec<String> = loaded(text).notices.iter().map(Notice::to_string).collect();
     assert_eq!(
         told,
@@ -319,6 +320,7 @@ fn what_is_gone_or_idle_is_told_with_its_line() {
             "hello",
             "test.conf:3: option 'engine': hardware acceleration is detected by itself",
             "test.conf:4: option 'enableconsole': 'peervpn status' has replaced the console",
+            "test.conf:11: option 'enablenat64clat': has no effect without IPv6 (see enableipv6 and local)",
             "test.conf:7: option 'chroot': has no effect while rights are kept (enableprivdrop is no)",
             "test.conf:9: option 'forceseccomp': has no effect without the filter (enableseccomp is no)",
         ]

@@ -192,6 +192,7 @@ fn settings(knows_hub: bool) -> Settings {
         port: 7000,
         enable_ipv4: true,
         enable_ipv6: true,
+        nat64: false,
         sockmark: 0,
         device: None,
         offload: true,

@@ -340,5 +340,7 @@ pub const LOOP_NEIGHBOURS: usize = 16;
 
 // ---- the host's network ----
 
+/// The prefix of a NAT64 is asked for again when it is so old.
+pub const NAT64_AGE: Duration = Duration::from_secs(3600);
 /// Links, addresses and routes change in bursts: the node hears of a change this long after its first sign.
 pub const NETWORK_SETTLES: Duration = Duration::from_millis(300);

@@ -37,6 +37,8 @@ pub struct Settings {
     pub enable_ipv4: bool,
     /// Whether to open an IPv6 socket.
     pub enable_ipv6: bool,
+    /// Whether IPv4 may be reached through a NAT64, over IPv6.
+    pub nat64: bool,
     /// `SO_MARK` of all sockets; 0 for none.
     pub sockmark: u32,
     /// Bind the sockets to this network interface.

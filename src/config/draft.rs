@@ -35,6 +35,7 @@ pub(crate) struct Draft {
     pub(crate) port: u16,
     pub(crate) enable_ipv4: bool,
     pub(crate) enable_ipv6: bool,
+    pub(crate) nat64: bool,
     pub(crate) sockmark: u32,
     pub(crate) device: Option<InterfaceName>,
     pub(crate) offload: bool,
@@ -86,9 +87,11 @@ impl Draft {
     /// Options that were set and have no effect: the option and why.
     pub(crate) fn idle(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         const NO_TAP: &str = "has no effect without a virtual interface (enabletunneling is no)";
+        const NO_IPV6: &str = "has no effect without IPv6 (see enableipv6 and local)";
         const NO_FILTER: &str = "has no effect without the filter (enableseccomp is no)";
         const NO_DROP: &str = "has no effect while rights are kept (enableprivdrop is no)";
         [
+            ("enablenat64clat", NO_IPV6, self.nat64 && !self.find_families().is_ok_and(|(_, v6)| v6)),
             ("ifconfig4", NO_TAP, !self.tunneling && self.ifconfig4.is_some()),
             ("ifconfig6", NO_TAP, !self.tunneling && self.ifconfig6.is_some()),
             ("mac", NO_TAP, !self.tunneling && self.mac.is_some()),
@@ -136,6 +139,7 @@ impl Draft {
             port: self.port,
             enable_ipv4,
             enable_ipv6,
+            nat64: self.nat64 && enable_ipv6,
             sockmark: self.sockmark,
             device: self.device,
             offload: self.offload,

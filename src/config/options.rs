@@ -56,7 +56,8 @@ pub const OPTIONS: &[Row] = &[
         .help("UDP port for IPv4 and IPv6; 0: any"),
     row("enableipv4", "yes|no", "yes", |d, v| set(&mut d.enable_ipv4, value::boolean(v))).help("use IPv4"),
     row("enableipv6", "yes|no", "yes", |d, v| set(&mut d.enable_ipv6, value::boolean(v))).help("use IPv6"),
-    off_yet("enablenat64clat").help("reach IPv4 peers through NAT64"),
+    row("enablenat64clat", "yes|no", "no", |d, v| set(&mut d.nat64, value::boolean(v)))
+        .help("reach IPv4 peers through the network's NAT64 where there is IPv6 only"),
     row("sockmark", "NUMBER", "0", |d, v| set(&mut d.sockmark, value::mark(v)))
         .help("firewall mark of what is sent; 0: none"),
     row("device", "NAME", "", |d, v| some(&mut d.device, value::device(v)))
@@ -334,7 +335,7 @@ mod tests {
     #[test]
     fn what_does_not_exist_yet_says_so_in_these_words() {
         let no_value_yet = ["statefile"];
-        let off = ["enablenat64clat", "enableportmap"];
+        let off = ["enableportmap"];
         for name in no_value_yet {
             let refused = find(name).unwrap().apply(&mut Draft::new(), "something");
             assert_eq!(refused, Err("not supported yet".into()), "{name}");
@@ -373,6 +374,7 @@ mod tests {
             ("port", "1"),
             ("enableipv4", "no"),
             ("enableipv6", "no"),
+            ("enablenat64clat", "yes"),
             ("sockmark", "1"),
             ("device", "eth0"),
             ("offload", "no"),

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::net::SocketAddr;
 
 use mio::{Interest, Poll, Token};
 
@@ -39,6 +40,16 @@ pub struct Devices {
 }
 
 impl Devices {
+    /// Takes in where this host is now: returns where it is reached, and listens for beacons there.
+    pub(super) fn look_around(&mut self) -> Vec<SocketAddr> {
+        let Devices { network, udp, multicast, .. } = self;
+        udp.shut_out(network.inside());
+        if let Some(multicast) = multicast {
+            multicast.listen(network.local_networks(multicast.all()));
+        }
+        network.own_addresses().into_iter().map(|own| SocketAddr::new(own, udp.port())).collect()
+    }
+
     /// Sends a beacon from each of our addresses on local networks.
     pub(super) fn send_beacons(&self, node: &Node, log: &Logger) {
         let Some(multicast) = &self.multicast else { return };

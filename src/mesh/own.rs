@@ -33,7 +33,7 @@ pub(super) struct Own {
 impl Own {
     pub(super) fn new(settings: &Settings) -> Own {
         Own {
-            ipv4: settings.enable_ipv4,
+            ipv4: settings.enable_ipv4 || settings.nat64,
             ipv6: settings.enable_ipv6,
             inside4: settings.ifconfig4,
             inside6: settings.ifconfig6,
@@ -55,7 +55,7 @@ impl Own {
         is_plausible(address) && !is_inside && !self.local.has(address)
     }
 
-    /// Whether there is a socket for it.
+    /// Whether there is a socket for it, or may be a translator.
     pub(super) fn has_family(&self, address: SocketAddr) -> bool {
         if address.is_ipv4() { self.ipv4 } else { self.ipv6 }
     }

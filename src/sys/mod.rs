@@ -22,6 +22,7 @@ pub mod landlock;
 pub mod log;
 mod lookup;
 pub mod multicast;
+pub mod nat64;
 pub mod netlink;
 mod offload;
 pub mod privileges;

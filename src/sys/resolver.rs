@@ -24,6 +24,8 @@ use crate::sys::child::{self, Channel, Child, Received};
 use crate::sys::privileges::{self, Prepared};
 use crate::sys::{failure, lookup, streams};
 
+/// Names that may be asked for: the initial peers, and one that tells of the network.
+const NAMES: usize = HOSTS + 1;
 /// Lookups at one time.
 const LOOKUPS: usize = 8;
 /// How long one lookup may take, of a short name in several domains.
@@ -74,7 +76,7 @@ impl Resolver {
         forget: impl FnOnce(),
         lookup: Lookup,
     ) -> io::Result<Resolver> {
-        let hosts = hosts[..hosts.len().min(HOSTS)].to_vec();
+        let hosts = hosts[..hosts.len().min(NAMES)].to_vec();
         if hosts.iter().all(|host| literal(host).is_some()) {
             return Ok(Resolver { hosts, child: None });
         }

@@ -2,7 +2,8 @@
 //!
 //! A datagram that is longer than the interface carries is refused: [`Udp::next_too_long`] tells which. What a path
 //! carries is searched for elsewhere. Answers leave from the address that the question came to (`sources`).
-//! IPv4-mapped IPv6 addresses appear on neither side.
+//! IPv4-mapped IPv6 addresses appear on neither side. Where IPv4 goes through a NAT64, addresses are translated here, and
+//! nobody else knows of it.
 //!
 //! One datagram that cannot be sent is no reason to stop: no route, a firewall's refusal, a full queue all
 //! pass ([`is_transient`]).
@@ -20,6 +21,7 @@ use crate::sys::batch::Next;
 use crate::sys::datagram;
 pub use crate::sys::datagram::Family;
 use crate::sys::failure;
+use crate::sys::nat64::Prefix;
 pub use crate::sys::socket::{Listen, Socket};
 use crate::sys::sources::Sources;
 
@@ -41,6 +43,8 @@ pub struct Udp {
     sources: Sources,
     /// Interfaces that lead into our own tunnel; 0 is none.
     inside: [u32; 2],
+    /// By which IPv4 is reached through IPv6.
+    nat64: Option<Prefix>,
     from_inside: u64,
     too_long: u64,
     /// Of each datagram of the last batch: who sent it, and our address that it came to.
@@ -76,6 +80,7 @@ impl Udp {
             port: listen.port,
             sources: Sources::new(),
             inside: [0; 2],
+            nat64: None,
             from_inside: 0,
             too_long: 0,
             came_to: Vec::with_capacity(BATCH),
@@ -134,6 +139,22 @@ impl Udp {
         self.inside = interfaces;
     }
 
+    /// From now on reaches IPv4 by that prefix, or by IPv4; true if that is a change.
+    pub fn translate(&mut self, nat64: Option<Prefix>) -> bool {
+        nat64 != std::mem::replace(&mut self.nat64, nat64)
+    }
+
+    /// The address that others know what is reached at `address` by.
+    pub fn inward(&self, address: SocketAddr) -> SocketAddr {
+        self.nat64.map_or(address, |prefix| prefix.to_ipv4(address))
+    }
+
+    /// Where to send to for `address`.
+    fn outward(&self, address: SocketAddr) -> SocketAddr {
+        let address = unmapped(address);
+        self.nat64.map_or(address, |prefix| prefix.to_ipv6(address))
+    }
+
     /// Lets the kernel choose the address to answer from anew: the host's addresses or routes changed.
     pub fn network_changed(&mut self) {
         self.sources.clear();
@@ -164,7 +185,8 @@ impl Udp {
                     out.recycle(packet);
                 }
                 Next::Datagram(arrival, packet) => {
-                    datagrams.push((arrival.from, packet));
+                    let from = self.nat64.map_or(arrival.from, |prefix| prefix.to_ipv4(arrival.from));
+                    datagrams.push((from, packet));
                     self.came_to.push((arrival.from, arrival.to));
                 }
                 Next::TooLong => self.too_long += 1,
@@ -195,7 +217,7 @@ impl Udp {
             while leaving.len() < BATCH
                 && let Some((to, packet)) = out.next_datagram()
             {
-                leaving.push((unmapped(to), packet));
+                leaving.push((self.outward(to), packet));
             }
             if leaving.is_empty() {
                 break;
@@ -222,10 +244,11 @@ impl Udp {
             // What was refused together is tried alone: the kernel takes it, or says of each what is wrong.
             for (to, packet) in refused {
                 let Err(error) = self.send(*to, packet) else { continue };
+                let to = self.inward(*to);
                 if error.raw_os_error() == Some(libc::EMSGSIZE) && self.refused.len() < REFUSED {
-                    self.refused.push((*to, packet.len()));
+                    self.refused.push((to, packet.len()));
                 }
-                lost(*to, &error);
+                lost(to, &error);
             }
         }
     }
@@ -240,7 +263,7 @@ impl Udp {
     /// # Errors
     /// The kernel's own, for [`is_transient`]; the datagram is lost then.
     pub fn send(&mut self, to: SocketAddr, packet: &Packet) -> io::Result<()> {
-        let to = unmapped(to);
+        let to = self.outward(to);
         let Some(socket) = &self.sockets[Family::of(to.ip()) as usize] else {
             return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
         };
@@ -365,6 +388,43 @@ mod tests {
             let mapped = SocketAddr::new("::ffff:127.0.0.1".parse().unwrap(), b.port());
             send(&mut a, mapped, 9).unwrap();
             assert_eq!(received(&mut b), [(address("127.0.0.1", &a), 9)]);
+        });
+    }
+
+    #[test]
+    fn through_a_nat64_all_but_the_wire_is_ipv4() {
+        in_namespace("through_a_nat64", || {
+            let prefix = Prefix::told_by(&["[2001:db8:64::192.0.0.170]:0".parse().unwrap()]);
+            let mut netlink = Netlink::open().unwrap();
+            let lo = netlink.link("lo").unwrap().unwrap();
+            add_address_and_wait(&mut netlink, &lo, "2001:db8:64::45.67.89.101", 128);
+            let mut a = Udp::open(&anywhere()).unwrap();
+            let mut b = Udp::open(&at("2001:db8:64::45.67.89.101")).unwrap();
+            let far = address("45.67.89.101", &b);
+            assert!(send(&mut a, far, 9).is_err(), "there is no way over IPv4");
+            assert!(a.translate(prefix) && !a.translate(prefix));
+            send(&mut a, far, 9).unwrap();
+            let [(from, 9)] = received(&mut b)[..] else { panic!("it did not arrive") };
+            assert!(from.is_ipv6());
+            send(&mut b, from, 1300).unwrap();
+            assert_eq!(received(&mut a), [(far, 1300)]);
+            // Of what is too long it is told where the core wanted it to go.
+            netlink.set_mtu(&lo, 1280).unwrap();
+            let mut out = Outbox::new(2);
+            for length in [1232, 1233] {
+                let mut packet = out.blank().unwrap();
+                packet.append(&vec![0; length]).unwrap();
+                out.send(far, packet);
+            }
+            let mut lost = Vec::new();
+            a.send_batch(&mut out, &mut |to, _| lost.push(to));
+            assert_eq!((lost, a.next_too_long()), (vec![far], Some((far, 1233))));
+            assert_eq!(received(&mut b), [(from, 1232)]);
+            // What is no business of a translator goes by IPv4, or not at all.
+            assert!(send(&mut a, "10.1.2.3:7000".parse().unwrap(), 9).is_err());
+            let itself = address("127.0.0.1", &a);
+            send(&mut a, itself, 9).unwrap();
+            assert_eq!(received(&mut a), [(itself, 9)]);
         });
     }
 

@@ -82,6 +82,9 @@ impl Page {
             let more = if seen().any(|other| other != first) { " and elsewhere" } else { "" };
             self.entry("seen at", &format!("{first}{more}{nat}"));
         }
+        if let Some(prefix) = node.get("nat64") {
+            self.entry("IPv4", &format!("through a NAT64, {prefix}"));
+        }
         let connected = snapshot.all("peer").filter(is_connected).count();
         let rest = match snapshot.all("peer").count() - connected {
             0 => String::new(),

@@ -187,6 +187,7 @@ impl NodeSpec {
             port: self.addresses.first().map_or(DEFAULT_PORT, SocketAddr::port),
             enable_ipv4: true,
             enable_ipv6: true,
+            nat64: false,
             sockmark: 0,
             device: None,
             offload: true,

@@ -25,7 +25,7 @@ const WORDS: &[(&str, &str, &[&str])] = &[
 
 /// Fields that may be left out; all others are always there.
 const OPTIONAL: &[(&str, &[&str])] = &[
-    ("node", &["interface"]),
+    ("node", &["interface", "nat64"]),
     ("host", &["peer"]),
     ("station", &["peer"]),
     (
