@@ -14,4 +14,5 @@ pub mod hello;
 pub mod ip;
 pub mod looping;
 pub mod neighbour;
+pub mod portmap;
 pub mod tcp;
