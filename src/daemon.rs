@@ -260,6 +260,8 @@ impl Daemon {
         let own = self.devices.look_around();
         self.node.handle_local_addresses(now, &own);
         self.look_for_nat64(now);
+        let way = self.devices.way_out();
+        self.node.handle_gateway(now, way, &mut self.out);
     }
 
     /// What the children have to say.

@@ -2,10 +2,10 @@
 //! each packet is decided: sent, delivered, or spent.
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use crate::base::discard::Discard;
-use crate::base::event::{Event, Heard, Indirect, NatKind, Way};
+use crate::base::event::{Event, Heard, Indirect, Mapping, NatKind, Way};
 use crate::base::ids::{HostId, NodeId, PeerKey, ShortId};
 use crate::base::outbox::Outbox;
 use crate::base::packet::Packet;
@@ -247,12 +247,12 @@ impl Node {
         foreseen: Foreseen,
         out: &mut Outbox,
     ) -> Heard {
-        let knocks = Type::of(datagram.bytes()) == Ok(Type::Hello1);
+        let kind = Type::of(datagram.bytes());
         let opened = self.mesh.open(now, from, &mut datagram, foreseen, out);
-        let heard = match opened {
-            Err(_) => Heard::Nobody,
-            Ok(_) if knocks => Heard::Knock,
-            Ok(_) => Heard::Member,
+        let heard = match (&opened, kind) {
+            (Err(_), _) | (_, Err(_)) => Heard::Nobody,
+            (Ok(_), Ok(Type::Hello1)) => Heard::Knock,
+            (Ok(_), Ok(_)) => Heard::Member,
         };
         let fate = match opened {
             Ok(Opened::Frame(peer)) => self.receive_frame(now, peer, &mut datagram, out),
@@ -329,6 +329,12 @@ impl Node {
         self.mesh.handle_local_addresses(now, local);
     }
 
+    /// By which address of ours, port included, and through which router IPv4 packets leave for the world, if they do. To
+    /// be told at the start and whenever the network changed.
+    pub fn handle_gateway(&mut self, now: Instant, way: Option<(SocketAddrV4, Ipv4Addr)>, out: &mut Outbox) {
+        self.mesh.handle_gateway(now, way, out);
+    }
+
     /// The network changed (HUP, netlink): retry and re-resolve now.
     pub fn handle_network_change(&mut self, now: Instant, out: &mut Outbox) {
         self.mesh.handle_network_change(now);
@@ -398,6 +404,11 @@ impl Node {
     /// What is in front of us, as our peers' reports show.
     pub fn nat(&self) -> NatKind {
         self.mesh.nat()
+    }
+
+    /// What became of asking the NAT for a port; none where nobody is asked.
+    pub fn mapping(&self) -> Option<Mapping> {
+        self.mesh.mapping()
     }
 
     /// Why there is no direct path to a node; none when there is one.

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use crate::base::discard::Tally;
-use crate::base::event::{NatKind, Obstacle};
+use crate::base::event::{MapState, NatKind, Obstacle, Refusal};
 use crate::base::facts::Facts;
 use crate::base::ids::PeerKey;
 use crate::base::settings::{Host, Settings};
@@ -68,6 +68,7 @@ pub enum Extent {
 pub fn tell(now: Instant, about: &About, node: &Node, tally: &Tally, extent: Extent) -> String {
     let mut facts = Facts::new();
     tell_node(&mut facts, now, about, node);
+    tell_mapping(&mut facts, now, node);
     let mut members: Vec<(PeerKey, &Member)> = node.members().collect();
     // Connected ones first, those who have been for longest at the top.
     members.sort_by_key(|(_, member)| (member.peer.up_since().is_none(), member.peer.up_since()));
@@ -117,6 +118,21 @@ fn tell_node(facts: &mut Facts, now: Instant, about: &About, node: &Node) {
         .maybe("nat64", about.nat64.as_ref().map(|prefix| prefix as _))
         .field("relay", &yes(about.relays))
         .field("keyfile", &yes(about.keeps_key));
+}
+
+fn tell_mapping(facts: &mut Facts, now: Instant, node: &Node) {
+    let Some(mapping) = node.mapping() else { return };
+    let protocol = if mapping.pcp { "pcp" } else { "nat-pmp" };
+    facts.record("mapping").field("gateway", &mapping.gateway);
+    match mapping.state {
+        MapState::Asking => _ = facts.field("state", &"asking").field("protocol", &protocol),
+        MapState::Granted { at, until } => {
+            facts.field("state", &"granted").field("protocol", &protocol);
+            facts.field("address", &at).field("left_s", &until.since(now).as_secs());
+        }
+        MapState::Refused(why) => _ = facts.field("state", &"refused").field("why", &refusal(why)),
+        MapState::Silent => _ = facts.field("state", &"silent"),
+    }
 }
 
 fn tell_peer(facts: &mut Facts, now: Instant, node: &Node, key: PeerKey, member: &Member) {
@@ -222,6 +238,16 @@ fn obstacle(obstacle: Obstacle) -> &'static str {
     }
 }
 
+fn refusal(why: Refusal) -> &'static str {
+    match why {
+        Refusal::Forbidden => "forbidden",
+        Refusal::NoNetwork => "no-network",
+        Refusal::NoRoom => "no-room",
+        Refusal::BadAddress => "bad-address",
+        Refusal::Other => "other",
+    }
+}
+
 fn nat(kind: NatKind) -> &'static str {
     match kind {
         NatKind::Unknown => "unknown",
@@ -282,6 +308,7 @@ mod tests {
             filter_dhcp: false,
             ciphers: Vec::new(),
             lan_discovery: LanDiscovery::No,
+            port_mapping: false,
             relay: false,
             use_relay: true,
             keyfile: None,

@@ -39,6 +39,7 @@ pub struct Story {
     rekeyed: Pause,
     refused: Pause,
     moved: Pause,
+    mapped: Pause,
     loops: Pause,
     lost: Pause,
     unsent: Pause,
@@ -63,6 +64,7 @@ impl Story {
             rekeyed: Pause::new(BURST),
             refused: Pause::new(1),
             moved: Pause::new(1),
+            mapped: Pause::new(4),
             loops: Pause::new(4),
             lost: Pause::new(1),
             unsent: Pause::new(1),
@@ -105,6 +107,12 @@ impl Story {
             Event::Storm { from } => self.loops.tell(now, Warn, || match from {
                 Some(peer) => format!("too many broadcasts, some are dropped; is there a loop?: peer={peer}"),
                 None => "too many broadcasts from our own network, some are dropped; is there a loop?".to_owned(),
+            }),
+            Event::Mapped(Some(at)) => self.mapped.tell(now, Info, || {
+                format!("the NAT lets everybody in at a port of ours: address={at}")
+            }),
+            Event::Mapped(None) => self.mapped.tell(now, Info, || {
+                "the NAT does not let everybody in at a port of ours any more".to_owned()
             }),
             Event::HostIsUs(host) => self.turn(host, Standing::Ourselves, |host| {
                 (Info, format!("initial peer is this node itself: name={host}"))

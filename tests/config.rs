@@ -205,7 +205,6 @@ fn every_mistake_names_file_line_option_and_what_was_expected() {
             "psk_next short",
             "option 'psk_next': has 5 characters, at least 12 are needed (expected: psk_next TEXT)",
         ),
-        ("enableportmap yes", "option 'enableportmap': not supported yet (expected: enableportmap no)"),
         (
             "cipher aes128",
             "option 'cipher': 'aes128' is no cipher of this program (expected: cipher aes256-sha256|chacha20-poly1305|aes256-gcm)",

@@ -367,6 +367,8 @@ fn events() -> Vec<Event> {
         Event::WayChanged { peer, way: direct, silent: false },
         Event::WayChanged { peer, way: relayed, silent: true },
         Event::Rekeyed { peer },
+        Event::Mapped(Some(([203, 0, 113, 10], 7000).into())),
+        Event::Mapped(None),
         Event::HostIsUs(HostId(0)),
         Event::MacMoved { mac: Mac([2; 6]), to: peer },
         Event::LoopFound { peer, floods: true },

@@ -508,6 +508,12 @@ fn the_times_are_those_of_the_program() {
         "NEIGHBOUR_LIFE",
         "NETWORK_SETTLES",
         "STORM_PAUSE",
+        "MAPPED_LEAST",
+        "MAPPED_MOST",
+        "RENEW_LEAST",
+        "PCP_FIRST",
+        "NAT_PMP_FIRST",
+        "PORTMAP_REST",
     ];
     let source = repository("src/base/limits.rs");
     let times = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(": Duration"));

@@ -209,6 +209,7 @@ fn settings(knows_hub: bool) -> Settings {
         filter_dhcp: false,
         ciphers: Vec::new(),
         lan_discovery: LanDiscovery::No,
+        port_mapping: false,
         relay: !knows_hub,
         use_relay: true,
         keyfile: None,

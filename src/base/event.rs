@@ -1,6 +1,6 @@
 //! What the core tells the daemon besides packets: for the log, the resolver and the tests.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::base::discard::Discard;
 use crate::base::ids::{HostId, Mac, ShortId};
@@ -50,6 +50,63 @@ impl NatKind {
             3 => NatKind::Symmetric,
             _ => NatKind::Unknown,
         }
+    }
+}
+
+/// What became of asking the NAT in front of us for a port where everybody is let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// Whom we ask.
+    pub gateway: Ipv4Addr,
+    /// By PCP; else by NAT-PMP.
+    pub pcp: bool,
+    /// How far we are.
+    pub state: MapState,
+}
+
+/// How far we are with a [`Mapping`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MapState {
+    /// A question is out, or about to be.
+    Asking,
+    /// It is in place.
+    Granted {
+        /// Where everybody is let in.
+        at: SocketAddr,
+        /// Until when, unless it is renewed.
+        until: Instant,
+    },
+    /// The gateway will not.
+    Refused(Refusal),
+    /// The gateway does not answer.
+    Silent,
+}
+
+/// Why a gateway grants nothing (RFC 6887, section 7.4; RFC 6886, section 3.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// It is not allowed to, or not to us.
+    Forbidden,
+    /// It has no address outside.
+    NoNetwork,
+    /// It has no port left.
+    NoRoom,
+    /// What it granted cannot be ours.
+    BadAddress,
+    /// Something else.
+    Other,
+}
+
+impl Refusal {
+    /// What a code of PCP, or else of NAT-PMP, means; none for success.
+    pub fn of(pcp: bool, code: u16) -> Option<Refusal> {
+        Some(match (pcp, code) {
+            (_, 0) => return None,
+            (_, 2) => Refusal::Forbidden,
+            (true, 7) | (false, 3) => Refusal::NoNetwork,
+            (true, 8 | 10) | (false, 4) => Refusal::NoRoom,
+            _ => Refusal::Other,
+        })
     }
 }
 
@@ -128,6 +185,8 @@ pub enum Event {
     Resolve(HostId),
     /// Please send a beacon from each address on a local network.
     Beacon,
+    /// The NAT in front of us lets everybody in there from now on; none: nowhere any more.
+    Mapped(Option<SocketAddr>),
     /// An initial peer turned out to be this very node.
     HostIsUs(HostId),
     /// A handshake came to nothing.

@@ -301,6 +301,28 @@ pub const MEET_EVERY: Duration = Duration::from_secs(60);
 /// Addresses whose beacons are remembered.
 pub const MEETINGS: usize = 128;
 
+// ---- port mapping ----
+
+/// For how long a mapping is asked for, in seconds: a gateway that was restarted has forgotten it, and is asked again within
+/// half of this.
+pub const MAPPING_LIFE: u32 = 1200;
+/// What is granted is taken to be for no shorter than this,
+pub const MAPPED_LEAST: Duration = Duration::from_secs(120);
+/// and for no longer (RFC 6887, section 15).
+pub const MAPPED_MOST: Duration = Duration::from_secs(24 * 3600);
+/// A renewal that came to nothing is tried again after no less than this (RFC 6887, section 11.2.1).
+pub const RENEW_LEAST: Duration = Duration::from_secs(4);
+/// A question by PCP is put again after this, and each time after twice as long (RFC 6887, section 8.1.1),
+pub const PCP_FIRST: Duration = Duration::from_secs(3);
+/// so often in all.
+pub const PCP_TRIES: u8 = 3;
+/// A question by NAT-PMP is put again after this, and each time after twice as long,
+pub const NAT_PMP_FIRST: Duration = Duration::from_millis(250);
+/// so often in all (RFC 6886, section 3.1).
+pub const NAT_PMP_TRIES: u8 = 9;
+/// A gateway that grants nothing is asked again after this.
+pub const PORTMAP_REST: Duration = Duration::from_secs(3600);
+
 // ---- the switch ----
 
 /// A MAC address not seen for this long is forgotten.

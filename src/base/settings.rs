@@ -75,6 +75,8 @@ pub struct Settings {
     pub use_relay: bool,
     /// On which local networks to look for peers.
     pub lan_discovery: LanDiscovery,
+    /// Whether the NAT is asked for a port.
+    pub port_mapping: bool,
     /// Where the node's key is kept; none lets it live as long as the process.
     pub keyfile: Option<PathBuf>,
     /// What becomes of the process's rights after the start; none keeps them.

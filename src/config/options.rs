@@ -2,7 +2,7 @@
 //! no option is named in a grammar.
 //!
 //! A row's setter parses into a typed field of the [`Draft`]. An option of a feature that does not exist yet
-//! accepts the value that leaves the feature off and says "not supported yet" to any other.
+//! says "not supported yet" to any value.
 
 use crate::base::ids::NodeRef;
 use crate::base::limits::{HOSTS, LISTED, PINS};
@@ -30,8 +30,6 @@ enum Takes {
     Value(fn(&mut Draft, &str) -> Parsed<()>),
     /// Nothing any more; says this, unless the value is a plain no.
     Gone(&'static str),
-    /// Nothing yet: `no` is all it accepts.
-    OffYet,
     /// Nothing yet: no value is accepted.
     UnsetYet,
 }
@@ -88,7 +86,8 @@ pub const OPTIONS: &[Row] = &[
         .help("use nodes that relay"),
     row("enablelandiscovery", "yes|no|all", "yes", |d, v| set(&mut d.lan_discovery, value::lan_discovery(v)))
         .help("find peers on local networks; all: also on a public one"),
-    off_yet("enableportmap").help("ask the NAT for a mapping"),
+    row("enableportmap", "yes|no", "yes", |d, v| set(&mut d.port_mapping, value::boolean(v)))
+        .help("ask the NAT in front for a port (PCP, NAT-PMP)"),
     row("keyfile", "PATH", "", |d, v| some(&mut d.keyfile, value::path(v)))
         .help("the node's identity; made if missing; else new at each boot"),
     unset_yet("statefile", "PATH").help("endpoints known to work"),
@@ -171,8 +170,6 @@ impl Row {
         match self.takes {
             Takes::Value(setter) => setter(draft, value).map(|()| None),
             Takes::Gone(text) => Ok((value::boolean(value) != Ok(false)).then_some(text)),
-            Takes::OffYet if value::boolean(value)? => Err(NOT_YET.into()),
-            Takes::OffYet => Ok(None),
             Takes::UnsetYet => Err(NOT_YET.into()),
         }
     }
@@ -192,12 +189,12 @@ impl Row {
 
     /// Whether its value is yes or no.
     pub fn is_boolean(&self) -> bool {
-        matches!(self.hint, "yes|no" | "no")
+        self.hint == "yes|no"
     }
 
     /// Whether the option belongs to a feature that does not exist yet.
     pub fn is_not_yet(&self) -> bool {
-        matches!(self.takes, Takes::OffYet | Takes::UnsetYet)
+        matches!(self.takes, Takes::UnsetYet)
     }
 
     const fn help(mut self, help: &'static str) -> Row {
@@ -216,10 +213,6 @@ const fn row(
     setter: fn(&mut Draft, &str) -> Parsed<()>,
 ) -> Row {
     Row { name, hint, default, help: "", takes: Takes::Value(setter) }
-}
-
-const fn off_yet(name: &'static str) -> Row {
-    Row { name, hint: "no", default: "no", help: "", takes: Takes::OffYet }
 }
 
 const fn unset_yet(name: &'static str, hint: &'static str) -> Row {
@@ -335,19 +328,12 @@ mod tests {
     #[test]
     fn what_does_not_exist_yet_says_so_in_these_words() {
         let no_value_yet = ["statefile"];
-        let off = ["enableportmap"];
         for name in no_value_yet {
             let refused = find(name).unwrap().apply(&mut Draft::new(), "something");
             assert_eq!(refused, Err("not supported yet".into()), "{name}");
         }
-        for name in off {
-            let row = find(name).unwrap();
-            assert_eq!(row.apply(&mut Draft::new(), "yes"), Err("not supported yet".into()), "{name}");
-            assert_eq!(row.apply(&mut Draft::new(), "off"), Ok(None), "{name}");
-            assert!(row.apply(&mut Draft::new(), "nope").is_err_and(|why| why.contains("nope")), "{name}");
-        }
         let not_yet = OPTIONS.iter().filter(|row| row.is_not_yet()).count();
-        assert_eq!(not_yet, no_value_yet.len() + off.len());
+        assert_eq!(not_yet, no_value_yet.len());
     }
 
     #[test]
@@ -392,6 +378,7 @@ mod tests {
             ("enablerelay", "yes"),
             ("userelay", "no"),
             ("enablelandiscovery", "all"),
+            ("enableportmap", "no"),
             ("keyfile", "/etc/peervpn/key"),
             ("enableprivdrop", "no"),
             ("user", "peervpn"),

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use mio::{Interest, Poll, Token};
 
@@ -48,6 +48,12 @@ impl Devices {
             multicast.listen(network.local_networks(multicast.all()));
         }
         network.own_addresses().into_iter().map(|own| SocketAddr::new(own, udp.port())).collect()
+    }
+
+    /// Our address, with our port, towards the router that leads to the IPv4 world, and that router's.
+    pub(super) fn way_out(&mut self) -> Option<(SocketAddrV4, Ipv4Addr)> {
+        let (own, gateway) = self.network.gateway()?;
+        Some((SocketAddrV4::new(own, self.udp.port()), gateway))
     }
 
     /// Sends a beacon from each of our addresses on local networks.

@@ -17,6 +17,7 @@ impl Mesh {
             return;
         }
         self.send_beacons(now, out);
+        self.ask_gateway(now, out);
         for host in 0..self.hosts.iter().count() {
             let host = HostId(u16::try_from(host).unwrap_or(u16::MAX));
             if let Err(why) = self.dial_host(now, host, out) {
@@ -117,7 +118,8 @@ impl Mesh {
         let beacons = self.discovery.as_ref().map(Discovery::next_timeout);
         let loops = self.loops.as_ref().and_then(Loops::next_timeout);
         let strangers = self.admission.next_timeout();
-        let own = [self.answers.next_timeout(), strangers, Some(self.sweep_at), beacons, loops];
+        let mapping = self.portmap.next_timeout();
+        let own = [self.answers.next_timeout(), strangers, Some(self.sweep_at), beacons, loops, mapping];
         hosts.chain(members).chain(own).fold(None, earliest)
     }
 }

@@ -24,6 +24,7 @@ mod loops;
 pub mod news;
 mod own;
 pub mod peers;
+mod portmap;
 pub mod punch;
 mod reason;
 mod relay;
@@ -54,6 +55,7 @@ use crate::mesh::indexes::Indexes;
 use crate::mesh::loops::Loops;
 use crate::mesh::own::Own;
 use crate::mesh::peers::{Member, Peers};
+use crate::mesh::portmap::PortMap;
 use crate::peer::Peer;
 use crate::peer::fragment::Reassembly;
 use crate::peer::handshake::Credentials;
@@ -104,6 +106,7 @@ pub struct Mesh {
     /// What was computed ahead for the datagram at hand.
     foreseen: Foreseen,
     own: Own,
+    portmap: PortMap,
     /// For datagrams to addresses that others told of and that have proved nothing.
     hints: Hints,
     /// The port that we listen on.
@@ -152,6 +155,7 @@ impl Mesh {
             macs: Due::new(),
             foreseen: Foreseen::NOTHING,
             own: Own::new(settings),
+            portmap: PortMap::new(settings, &secret),
             hints: Hints::new(now, random.u64()),
             port: settings.port,
             discovery: settings.lan_discovery.is_on().then(|| Discovery::new(keys.beacon, &mut random, now)),
@@ -349,9 +353,14 @@ impl Mesh {
         out: &mut Outbox,
     ) -> Result<Opened, Discard> {
         self.foreseen = foreseen;
-        match Type::of(packet.bytes())? {
-            Type::Relayed => self.open_relayed(now, from, packet, out),
-            _ => self.open_by(now, Path::Direct(from), packet, out),
+        match Type::of(packet.bytes()) {
+            Ok(Type::Relayed) => self.open_relayed(now, from, packet, out),
+            Ok(_) => self.open_by(now, Path::Direct(from), packet, out),
+            // Nothing of ours begins as an answer about a mapping does.
+            Err(Discard::Malformed) => {
+                self.handle_gateway_answer(now, from, packet.bytes(), out).map(|()| Opened::Spent)
+            }
+            Err(why) => Err(why),
         }
     }
 
@@ -471,7 +480,7 @@ impl Mesh {
         self.wake(now);
     }
 
-    /// Says goodbye to every peer; to those behind a relay first, while the relay still knows us.
+    /// Says goodbye to every peer, to those behind a relay first, while the relay still knows us; and to the gateway.
     pub fn stop(&mut self, now: Instant, out: &mut Outbox) {
         for relayed in [true, false] {
             for slot in 0..self.peers.slots() {
@@ -482,6 +491,7 @@ impl Mesh {
                 }
             }
         }
+        self.give_mapping_back(out);
     }
 
     // ---- time ----

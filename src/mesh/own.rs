@@ -23,7 +23,7 @@ pub(super) struct Own {
     /// What its interfaces have.
     local: Endpoints,
     /// Where a NAT was asked to let everybody in.
-    mapped: Option<SocketAddr>,
+    pub(super) mapped: Option<SocketAddr>,
     ipv4: bool,
     ipv6: bool,
     inside4: Option<(Ipv4Addr, u8)>,
@@ -102,14 +102,6 @@ impl Mesh {
         local.iter().filter(|address| is_plausible(**address)).for_each(|address| news.append(*address));
         self.own.local = news;
         self.wake(now);
-    }
-
-    /// Where a NAT in front of us lets everybody in from now on, if anywhere.
-    pub fn handle_mapping(&mut self, now: Instant, mapped: Option<SocketAddr>) {
-        if self.own.mapped != mapped {
-            self.own.mapped = mapped;
-            self.wake(now);
-        }
     }
 
     /// What is in front of us, as our peers' reports show.

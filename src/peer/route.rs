@@ -229,7 +229,8 @@ impl Peer {
         self.doubt
     }
 
-    pub(super) fn seek_direct(&mut self, now: Instant) {
+    /// There is something new that may lead to a direct path.
+    pub fn seek_direct(&mut self, now: Instant) {
         self.direct_pause.reset();
         self.try_direct = Some(now);
         self.attention = true;

@@ -120,6 +120,16 @@ impl Events {
             .map(|address| self.requests.way_out(address).filter(|way| tap != Some(way.index)))
     }
 
+    /// Our address towards the router that leads to the IPv4 world, and that router's.
+    pub fn gateway(&mut self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        let [way, _] = self.ways_out();
+        let IpAddr::V4(gateway) = way?.gateway? else { return None };
+        match self.requests.way_out(gateway.into())?.source? {
+            IpAddr::V4(own) => Some((own, gateway)),
+            IpAddr::V6(_) => None,
+        }
+    }
+
     /// Our addresses on local networks where a beacon may be sent from: of IPv4 any, of IPv6 the link's own. Never the
     /// TAP, nor the bridge that holds it: what is sent there enters the tunnel (S20). The interface that leads to the
     /// world is one only where its IPv4 address is private, so behind a NAT, or where the user asked for `all`.

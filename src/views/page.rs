@@ -6,6 +6,7 @@
 //! interface  peervpn0
 //! port       7000
 //! seen at    198.51.100.20:7000, a NAT with one port for all
+//! mapped     198.51.100.20:7000, by 192.168.1.1 for 19 min
 //! peers      2 connected, 1 not
 //!
 //! PEER              PATH
@@ -84,6 +85,20 @@ impl Page {
         }
         if let Some(prefix) = node.get("nat64") {
             self.entry("IPv4", &format!("through a NAT64, {prefix}"));
+        }
+        for mapping in snapshot.all("mapping") {
+            let of = |key| mapping.get(key).unwrap_or("?");
+            let gateway = of("gateway");
+            let says = match of("state") {
+                "granted" => {
+                    let left = age(mapping.number("left_s").unwrap_or(0));
+                    format!("{}, by {gateway} for {left}", of("address"))
+                }
+                "refused" => format!("refused by {gateway} ({})", of("why")),
+                "silent" => format!("{gateway} does not answer"),
+                _ => format!("asking {gateway}"),
+            };
+            self.entry("mapped", &says);
         }
         let connected = snapshot.all("peer").filter(is_connected).count();
         let rest = match snapshot.all("peer").count() - connected {
@@ -272,6 +287,23 @@ carried for others: 12 packets, 3.4 kB, on 1 circuit
 discarded: 3 replayed
 ";
         assert!(page.starts_with(expected), "{page}");
+    }
+
+    #[test]
+    fn what_became_of_a_mapping_is_a_line() {
+        for (fields, line) in [
+            ("state=asking\tprotocol=pcp", "asking 192.168.1.1"),
+            (
+                "state=granted\tprotocol=pcp\taddress=198.51.100.20:7000\tleft_s=1180",
+                "198.51.100.20:7000, by 192.168.1.1 for 19 min",
+            ),
+            ("state=refused\twhy=forbidden", "refused by 192.168.1.1 (forbidden)"),
+            ("state=silent", "192.168.1.1 does not answer"),
+        ] {
+            let text = format!("node\tid=1a2b3c4d5e6f7081\nmapping\tgateway=192.168.1.1\t{fields}\n");
+            let page = render(&Snapshot::read(&text), None, Look::default());
+            assert!(page.contains(&format!("\nmapped     {line}\n")), "{page}");
+        }
     }
 
     #[test]

@@ -6,12 +6,13 @@
 //! - `mod.rs`: the world, its clock and its nodes' lives.
 //! - `traffic.rs`: the way of datagrams and frames between them.
 //! - `questions.rs`: what stories ask.
-//! - `spec.rs`, `frames.rs`, `link.rs`, `nat.rs`, `network.rs`, `oracle.rs`, `invariants.rs`, `agenda.rs`, `chance.rs`,
+//! - `spec.rs`, `frames.rs`, `link.rs`, `nat.rs`, `gateway.rs`, `network.rs`, `oracle.rs`, `invariants.rs`, `agenda.rs`, `chance.rs`,
 //!   `pool.rs`: the parts.
 
 pub mod agenda;
 pub mod chance;
 pub mod frames;
+pub mod gateway;
 pub mod invariants;
 pub mod link;
 pub mod nat;
@@ -237,6 +238,7 @@ impl World {
 
     /// A node's host tells it that its network changed.
     pub fn network_changed(&mut self, node: Id) {
+        self.tell_addresses(node);
         self.input(node, None, |node, now, out| node.handle_network_change(now, out));
     }
 
@@ -293,10 +295,16 @@ impl World {
 
     /// A node learns what addresses its host has.
     fn tell_addresses(&mut self, id: Id) {
-        let (_, addresses) = self.network.home(id);
-        if let Some(node) = &mut self.members[id.0].node {
-            node.handle_local_addresses(self.now, &addresses);
-        }
+        let (site, addresses) = self.network.home(id);
+        let member = &mut self.members[id.0];
+        let Some(node) = &mut member.node else { return };
+        node.handle_local_addresses(self.now, &addresses);
+        let own = addresses.iter().find_map(|address| match address {
+            SocketAddr::V4(own) => Some(*own),
+            SocketAddr::V6(_) => None,
+        });
+        let gateway = self.network.gateway(site).map(|gateway| gateway.at);
+        node.handle_gateway(self.now, own.zip(gateway), &mut member.out);
     }
 
     /// From now on allocations within nodes are counted by this.

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use peervpn::base::time::{Duration, Instant};
 
 use super::chance::Chance;
+use super::gateway::Gateway;
 
 /// On what of the far end something depends (RFC 4787, sections 4.1 and 5).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -110,6 +111,8 @@ struct Entry {
 pub struct Nat {
     /// How it behaves; may be changed at any time.
     pub spec: NatSpec,
+    /// Maps ports on request.
+    pub gateway: Option<Gateway>,
     entries: BTreeMap<Key, Entry>,
     by_external: BTreeMap<Outer, Key>,
     /// The port that was given out last.
@@ -119,7 +122,7 @@ pub struct Nat {
 impl Nat {
     /// One without mappings.
     pub fn new(spec: NatSpec) -> Nat {
-        Nat { spec, entries: BTreeMap::new(), by_external: BTreeMap::new(), last: 0x8000 }
+        Nat { spec, gateway: None, entries: BTreeMap::new(), by_external: BTreeMap::new(), last: 0x8000 }
     }
 
     /// Forgets all mappings, as after a power cut.
@@ -137,6 +140,10 @@ impl Nat {
         chance: &mut Chance,
     ) -> SocketAddr {
         self.expire(now);
+        let opened = self.gateway.as_ref().and_then(|gateway| gateway.outbound(inside, to));
+        if let Some((port, ip)) = opened.zip(self.spec.external) {
+            return SocketAddr::new(ip, port);
+        }
         let key = match self.spec.mapping {
             _ if self.spec.leaves_alone(inside.ip()) => (inside, None, None),
             Dependence::Endpoint => (inside, None, None),
@@ -157,6 +164,10 @@ impl Nat {
     /// A packet comes in: the inner endpoint it goes to, if it may.
     pub fn inbound(&mut self, now: Instant, from: SocketAddr, to: SocketAddr) -> Option<SocketAddr> {
         self.expire(now);
+        let opened = self.gateway.as_mut().and_then(|gateway| gateway.inbound(now, from, to.port()));
+        if opened.is_some() {
+            return opened;
+        }
         let key = self.by_external.get(&self.outer(to, from))?;
         let contacts = &self.entries.get(key)?.contacts;
         let welcome = match self.spec.filtering {
@@ -169,7 +180,8 @@ impl Nat {
 
     /// The inner endpoint behind an outer one, for who sends from `far`, whether or not that may come in.
     pub fn behind(&self, external: SocketAddr, far: SocketAddr) -> Option<SocketAddr> {
-        self.by_external.get(&self.outer(external, far)).map(|key| key.0)
+        let opened = self.gateway.as_ref().and_then(|gateway| gateway.behind(external.port()));
+        opened.or_else(|| self.by_external.get(&self.outer(external, far)).map(|key| key.0))
     }
 
     /// What names a mapping outside.

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use peervpn::base::time::Instant;
 
 use super::chance::Chance;
+use super::gateway::{Gateway, PORT};
 use super::nat::{Nat, NatSpec};
 use super::{Id, Site};
 
@@ -69,6 +70,28 @@ impl Network {
     /// The NAT on the way out of a site.
     pub fn nat(&mut self, site: Site) -> &mut Nat {
         &mut self.realms[site.0].uplink.as_mut().expect("a site with a NAT").1
+    }
+
+    /// What maps ports at the way out of a site.
+    pub fn gateway(&mut self, site: Site) -> Option<&mut Gateway> {
+        self.realms[site.0].uplink.as_mut()?.1.gateway.as_mut()
+    }
+
+    /// What that says to a node of the site; none where there is no gateway at `to`. An answer comes to the address that
+    /// goes with it.
+    pub fn ask_gateway(
+        &mut self,
+        now: Instant,
+        node: Id,
+        to: SocketAddr,
+        question: &[u8],
+    ) -> Option<Option<(SocketAddr, Vec<u8>)>> {
+        let from = self.source(node, to)?;
+        let nat = &mut self.realms[self.homes.get(&node)?.0.0].uplink.as_mut()?.1;
+        let external = nat.spec.external?;
+        let here = |gateway: &&mut Gateway| to == SocketAddr::new(gateway.at.into(), PORT);
+        let gateway = nat.gateway.as_mut().filter(here)?;
+        Some(gateway.serve(now, from, question, external).map(|answer| (from, answer)))
     }
 
     /// Attaches a node; it leaves where it was.

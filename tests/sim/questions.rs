@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use peervpn::base::discard::Tally;
-use peervpn::base::event::{Event, NatKind, Obstacle, Way};
+use peervpn::base::event::{Event, Mapping, NatKind, Obstacle, Way};
 use peervpn::base::ids::{Mac, ShortId};
 use peervpn::base::settings::DEFAULT_PORT;
 use peervpn::base::time::{Duration, Instant};
@@ -11,9 +11,10 @@ use peervpn::node::Node;
 use peervpn::status::{self, About, Extent};
 
 use super::frames::{FrameId, SHORTEST, Sent};
+use super::gateway::Gateway;
 use super::oracle;
 use super::traffic::Flow;
-use super::{Id, World};
+use super::{Id, Site, World};
 
 /// So often a host repeats a question that was not answered.
 const ASK_EVERY: Duration = Duration::from_millis(100);
@@ -125,6 +126,16 @@ impl World {
     /// What a node believes its NAT to be.
     pub fn nat_of(&self, node: Id) -> NatKind {
         self.members[node.0].node.as_ref().map(Node::nat).unwrap_or_default()
+    }
+
+    /// What a node says of the port that it asked its NAT for.
+    pub fn mapping_of(&self, node: Id) -> Option<Mapping> {
+        self.members[node.0].node.as_ref().and_then(Node::mapping)
+    }
+
+    /// The gateway at the way out of a site.
+    pub fn gateway(&mut self, site: Site) -> &mut Gateway {
+        self.network.gateway(site).expect("a site with a gateway")
     }
 
     /// Why `a` says that there is no direct path to `b`.

@@ -41,6 +41,8 @@ pub struct NodeSpec {
     pub ciphers: Vec<Suite>,
     /// On which local networks it looks for peers.
     pub lan_discovery: LanDiscovery,
+    /// Whether it asks its NAT for a port.
+    pub port_mapping: bool,
     /// Where it is attached.
     pub site: Site,
     /// Its addresses there; none lets the world choose one on the Internet.
@@ -64,6 +66,7 @@ pub fn member() -> NodeSpec {
         filter_dhcp: false,
         ciphers: Vec::new(),
         lan_discovery: LanDiscovery::Yes,
+        port_mapping: true,
         site: Site::INTERNET,
         addresses: Vec::new(),
     }
@@ -115,6 +118,12 @@ impl NodeSpec {
     /// Likes these data suites, in this order.
     pub fn likes(mut self, ciphers: &[Suite]) -> NodeSpec {
         self.ciphers = ciphers.to_vec();
+        self
+    }
+
+    /// Asks its NAT for nothing.
+    pub fn unmapped(mut self) -> NodeSpec {
+        self.port_mapping = false;
         self
     }
 
@@ -204,6 +213,7 @@ impl NodeSpec {
             filter_dhcp: self.filter_dhcp,
             ciphers: self.ciphers.clone(),
             lan_discovery: self.lan_discovery,
+            port_mapping: self.port_mapping,
             relay: self.relay,
             use_relay: self.use_relay,
             keyfile: None,

@@ -19,6 +19,7 @@ mod mtu;
 mod nats;
 mod pair;
 mod partition;
+mod portmap;
 mod promises;
 mod recovery;
 mod rekey;

@@ -15,6 +15,9 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status.schema.json
 /// Fields that hold one of a few words.
 const WORDS: &[(&str, &str, &[&str])] = &[
     ("node", "nat", &["none", "one-port", "symmetric", "unknown"]),
+    ("mapping", "state", &["asking", "granted", "refused", "silent"]),
+    ("mapping", "protocol", &["pcp", "nat-pmp"]),
+    ("mapping", "why", &["forbidden", "no-network", "no-room", "bad-address", "other"]),
     ("peer", "path", &["direct", "relayed", "none"]),
     ("peer", "why", &["trying", "no-address", "ipv4-off", "ipv6-off", "both-symmetric", "no-answer"]),
     ("candidate", "known", &["proved", "told"]),
@@ -26,6 +29,7 @@ const WORDS: &[(&str, &str, &[&str])] = &[
 /// Fields that may be left out; all others are always there.
 const OPTIONAL: &[(&str, &[&str])] = &[
     ("node", &["interface", "nat64"]),
+    ("mapping", &["protocol", "address", "left_s", "why"]),
     ("host", &["peer"]),
     ("station", &["peer"]),
     (

@@ -17,6 +17,7 @@ use peervpn::views::{Snapshot, explain, graph, json, metrics, page};
 
 use crate::schema::misfits_of;
 use crate::secs;
+use crate::sim::gateway::Gateway;
 use crate::sim::nat::NatSpec;
 use crate::sim::spec::{member, public};
 use crate::sim::{Id, Site, World};
@@ -39,6 +40,15 @@ fn mesh() -> (World, [Id; 3]) {
 #[test]
 fn only_what_the_table_promises_is_told() {
     let (mut world, nodes) = mesh();
+    // Two that ask their gateways for a port: one is given it, one is not.
+    let mapped = [11, 12].map(|n| {
+        let site = world.site(Site::INTERNET, NatSpec::home(public(n).ip()));
+        let mut gateway = Gateway::new(Ipv4Addr::new(192, 168, n, 1), world.now());
+        (gateway.nat_pmp, gateway.refusal) = (true, 2 * (n - 11));
+        world.nat(site).gateway = Some(gateway);
+        world.add(member().knows(public(1)).behind(site, ([192, 168, n, 2], 7000).into()))
+    });
+    world.run_for(secs(3));
     world.bridge(&nodes[1..]);
     world.run_for(secs(6));
     // So many that loss can be told.
@@ -47,7 +57,7 @@ fn only_what_the_table_promises_is_told() {
         world.run_for(Duration::from_millis(5));
     }
     let mut seen = Vec::new();
-    for text in nodes.map(|node| world.status(node)) {
+    for text in nodes.into_iter().chain(mapped).map(|node| world.status(node)) {
         assert_eq!(misfits_of(&json::render(&Snapshot::read(&text))), [""; 0]);
         for fact in facts::read(&text) {
             let record = fields::record(fact.name).unwrap_or_else(|| panic!("{} is in no table", fact.name));
