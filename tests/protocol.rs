@@ -514,6 +514,7 @@ fn the_times_are_those_of_the_program() {
         "PCP_FIRST",
         "NAT_PMP_FIRST",
         "PORTMAP_REST",
+        "NAT64_AGE",
     ];
     let source = repository("src/base/limits.rs");
     let times = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(": Duration"));

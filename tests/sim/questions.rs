@@ -44,8 +44,14 @@ impl World {
 
     /// What a node that runs tells of itself when asked.
     pub fn status(&self, node: Id) -> String {
+        self.status_through(node, None)
+    }
+
+    /// The same of a node that its daemon tells of a NAT64 with this prefix.
+    pub fn status_through(&self, node: Id, nat64: Option<&str>) -> String {
         let member = &self.members[node.0];
-        let about = About::new(&member.spec.settings(), Some("peervpn0"), DEFAULT_PORT, Instant::ZERO);
+        let mut about = About::new(&member.spec.settings(), Some("peervpn0"), DEFAULT_PORT, Instant::ZERO);
+        about.set_nat64(nat64.map(str::to_owned));
         let node = member.node.as_ref().expect("it runs");
         status::tell(self.now, &about, node, member.out.tally(), Extent::Whole)
     }

@@ -57,7 +57,9 @@ fn only_what_the_table_promises_is_told() {
         world.run_for(Duration::from_millis(5));
     }
     let mut seen = Vec::new();
-    for text in nodes.into_iter().chain(mapped).map(|node| world.status(node)) {
+    let mut texts: Vec<String> = nodes.into_iter().chain(mapped).map(|node| world.status(node)).collect();
+    texts.push(world.status_through(nodes[0], Some("64:ff9b::/96")));
+    for text in texts {
         assert_eq!(misfits_of(&json::render(&Snapshot::read(&text))), [""; 0]);
         for fact in facts::read(&text) {
             let record = fields::record(fact.name).unwrap_or_else(|| panic!("{} is in no table", fact.name));
