@@ -84,7 +84,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     ));
 
     let mut helper = Helper::spawn(plan(&settings, short, name, control.as_ref()))?;
-    let resolver = Resolver::spawn(&daemon::names(&settings), rights.as_ref(), || secrets.zeroize())?;
+    let resolver = Resolver::spawn(daemon::names(&settings), rights.as_ref(), || secrets.zeroize())?;
     if tap.is_some() {
         // It runs beside us: a command that waits for the tunnel must not keep the tunnel waiting.
         helper.announce_up()?;

@@ -93,7 +93,7 @@ names 2001:db8:64::192.0.0.170 2001:db8:64::45.0.2.2
 run_node vps far phone
 
 soon 10 "phone reaches vps" answers phone 10.99.0.1
-check "through the prefix that the network tells" status_says phone "through a NAT64, 2001:db8:64::/96"
+check "through the prefix that the network tells" status_says phone "NAT64      2001:db8:64::/96"
 check "and both know each other by IPv4" status_says phone "direct 45.0.2.2:7000"
 check "phone is where the translator is" status_says vps "direct 45.0.0.1:"
 soon 10 "phone reaches far, of which vps told it" answers phone 10.99.0.2
@@ -107,7 +107,7 @@ stream vps phone 10.99.0.3
 translate 2001:db8:65:1::/64
 names 2001:db8:65:1:c0:0:aa00:: 2001:db8:65:1:2d:2:200::
 kill -HUP "$(pid_of phone.daemon)"
-soon 10 "phone follows to another prefix" status_says phone "through a NAT64, 2001:db8:65:1::/64"
+soon 10 "phone follows to another prefix" status_says phone "NAT64      2001:db8:65:1::/64"
 soon 10 "and reaches vps" answers phone 10.99.0.1
 
 # IPv4 comes, and goes.
@@ -130,7 +130,7 @@ initpeers 45.0.2.2
 enablenat64clat yes"
 run_node phone
 soon 10 "where nobody tells the prefix, the well-known one serves" answers phone 10.99.0.1
-check "and the status says so" status_says phone "through a NAT64, 64:ff9b::/96"
+check "and the status says so" status_says phone "NAT64      64:ff9b::/96"
 
 # The same without the option; on another port, since the others call where they knew it.
 halt phone

@@ -92,7 +92,11 @@ impl Draft {
         const NO_FILTER: &str = "has no effect without the filter (enableseccomp is no)";
         const NO_DROP: &str = "has no effect while rights are kept (enableprivdrop is no)";
         [
-            ("enablenat64clat", NO_IPV6, self.nat64 && !self.find_families().is_ok_and(|(_, v6)| v6)),
+            (
+                "enablenat64clat",
+                NO_IPV6,
+                self.nat64 && (!self.enable_ipv6 || self.local.is_some_and(|local| local.is_ipv4())),
+            ),
             ("ifconfig4", NO_TAP, !self.tunneling && self.ifconfig4.is_some()),
             ("ifconfig6", NO_TAP, !self.tunneling && self.ifconfig6.is_some()),
             ("mac", NO_TAP, !self.tunneling && self.mac.is_some()),

@@ -6,8 +6,9 @@
 use std::net::SocketAddr;
 
 use super::Daemon;
+use crate::base::event::Event;
 use crate::base::ids::HostId;
-use crate::base::limits::{BACKOFF_MAX, FIRST_PAUSE, NAT64_AGE};
+use crate::base::limits::{BACKOFF_MAX, FIRST_PAUSE, NAT64_AGE, RESOLVE_AFTER};
 use crate::base::settings::{Host, Settings};
 use crate::base::time::{Backoff, Instant};
 use crate::sys::nat64::{NAME, Prefix};
@@ -55,7 +56,8 @@ impl Nat64 {
     /// The name to ask for now.
     fn poll(&mut self, now: Instant) -> Option<HostId> {
         self.due.filter(|at| *at <= now)?;
-        self.due = Some(now + NAT64_AGE);
+        // Unless an answer comes before.
+        self.due = Some(now + RESOLVE_AFTER);
         Some(self.name)
     }
 
@@ -64,13 +66,15 @@ impl Nat64 {
         if self.due.is_none() {
             return;
         }
-        let told = found.and_then(Prefix::told_by);
-        if found.is_some() {
-            self.pauses.reset();
-            self.known = told;
-        } else {
-            self.due = Some(now + self.pauses.pause());
-        }
+        let again = match found {
+            Some(found) => {
+                self.pauses.reset();
+                self.known = Prefix::told_by(found);
+                NAT64_AGE
+            }
+            None => self.pauses.pause(),
+        };
+        self.due = Some(now + again);
         self.known.get_or_insert(Prefix::WELL_KNOWN);
     }
 
@@ -89,19 +93,16 @@ impl Daemon {
     /// Looks whether this host needs a translator.
     pub(super) fn look_for_nat64(&mut self, now: Instant) {
         let Some(nat64) = &mut self.nat64 else { return };
-        let ways = self.devices.network.ways_out();
-        let [v4, v6] = Family::BOTH
-            .map(|family| ways[family as usize].is_some() && self.devices.udp.socket(family).is_some());
-        nat64.network_changed(now, v6 && !v4);
+        let (udp, [v4, v6]) = (&self.devices.udp, self.devices.network.ways_out());
+        let has_v4 = v4.is_some() && udp.socket(Family::V4).is_some();
+        nat64.network_changed(now, !has_v4 && v6.is_some() && udp.socket(Family::V6).is_some());
         self.switch_nat64();
     }
 
     /// Asks for the prefix when that is due.
     pub(super) fn ask_for_nat64(&mut self, now: Instant) {
-        if let Some(name) = self.nat64.as_mut().and_then(|nat64| nat64.poll(now))
-            && let Some(answer) = self.devices.resolver.ask(name)
-        {
-            self.handle_answer(now, answer);
+        if let Some(name) = self.nat64.as_mut().and_then(|nat64| nat64.poll(now)) {
+            self.out.tell(Event::Resolve(name));
         }
     }
 
@@ -122,13 +123,14 @@ impl Daemon {
             return true;
         }
         if nat64.in_use().is_some() {
-            let mut kept = Vec::with_capacity(found.len());
-            for address in found.iter().map(|address| self.devices.udp.inward(*address)) {
-                if !kept.contains(&address) {
-                    kept.push(address);
+            for at in (0..found.len()).rev() {
+                let address = self.devices.udp.inward(found[at]);
+                if found[..at].iter().any(|other| self.devices.udp.inward(*other) == address) {
+                    found.remove(at);
+                } else {
+                    found[at] = address;
                 }
             }
-            *found = kept;
         }
         false
     }
@@ -140,10 +142,8 @@ impl Daemon {
             return false;
         }
         let text = prefix.map(|prefix| prefix.to_string());
-        match &text {
-            Some(prefix) => self.log.info(format_args!("IPv4 goes through a NAT64: prefix={prefix}")),
-            None => self.log.info(format_args!("IPv4 goes through no NAT64 any more")),
-        }
+        let told = text.as_deref().unwrap_or("none");
+        self.log.info(format_args!("NAT64 for IPv4: prefix={told}"));
         self.about.set_nat64(text);
         true
     }
@@ -188,13 +188,15 @@ mod tests {
         assert_eq!(nat64.poll(at(1)), None, "it is asked for already");
         nat64.handle_answer(at(1), Some(&addresses(&["192.0.0.170", "2001:db8:64::192.0.0.170"])));
         assert_eq!(in_use(&nat64), "2001:db8:64::/96");
-        assert_eq!(nat64.next_timeout(), Some(at(0) + NAT64_AGE));
+        assert_eq!(nat64.next_timeout(), Some(at(1) + NAT64_AGE));
         nat64.network_changed(at(50), true);
         assert_eq!(in_use(&nat64), "2001:db8:64::/96", "until another is told");
         assert_eq!(nat64.poll(at(50)), Some(HostId(2)));
         nat64.handle_answer(at(51), Some(&addresses(&["64:ff9b:1::192.0.0.171"])));
         assert_eq!(in_use(&nat64), "64:ff9b:1::/96");
-        assert!(nat64.poll(at(50) + NAT64_AGE).is_some());
+        assert_eq!(nat64.poll(at(50) + NAT64_AGE), None);
+        assert!(nat64.poll(at(51) + NAT64_AGE).is_some());
+        assert!(nat64.poll(at(51) + NAT64_AGE + RESOLVE_AFTER).is_some(), "the question was lost");
         nat64.network_changed(at(9999), false);
         assert_eq!(in_use(&nat64), "none");
         nat64.network_changed(at(9999), true);

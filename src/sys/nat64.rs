@@ -58,10 +58,10 @@ impl Prefix {
     /// The prefix of that length, if one of the known addresses stands behind it, and nothing else.
     fn behind_known(ip: Ipv6Addr, length: u8) -> Option<Prefix> {
         // Nobody's network, this link's, and groups: where a translator cannot be.
-        if ip.segments()[..2] == [0, 0] || ip.is_unicast_link_local() || ip.is_multicast() {
+        let mut octets = ip.octets();
+        if octets[..4] == [0; 4] || ip.is_unicast_link_local() || ip.is_multicast() {
             return None;
         }
-        let mut octets = ip.octets();
         octets[usize::from(length)..].fill(0);
         let prefix = Prefix { octets, length };
         KNOWN.iter().any(|known| prefix.embed(*known) == ip).then_some(prefix)
@@ -80,11 +80,8 @@ impl Prefix {
     /// From where that came which came from `from`.
     pub fn to_ipv4(&self, from: SocketAddr) -> SocketAddr {
         let SocketAddr::V6(v6) = from else { return from };
-        let mut octets = [0; 4];
-        for (octet, at) in octets.iter_mut().zip(self.places()) {
-            *octet = v6.ip().octets()[at];
-        }
-        let ip = Ipv4Addr::from(octets);
+        let octets = v6.ip().octets();
+        let ip = Ipv4Addr::from([0, 1, 2, 3].map(|n| octets[self.place(n)]));
         if self.embed(ip) != *v6.ip() || is_reserved(ip) {
             return from;
         }
@@ -93,15 +90,17 @@ impl Prefix {
 
     fn embed(&self, ip: Ipv4Addr) -> Ipv6Addr {
         let mut octets = self.octets;
-        for (at, octet) in self.places().zip(ip.octets()) {
-            octets[at] = octet;
+        for (n, octet) in ip.octets().into_iter().enumerate() {
+            octets[self.place(n)] = octet;
         }
         octets.into()
     }
 
-    /// Where the bytes of an IPv4 address stand.
-    fn places(&self) -> impl Iterator<Item = usize> {
-        (usize::from(self.length)..16).filter(|at| *at != ZERO)
+    /// Where the byte of that number of an IPv4 address stands.
+    fn place(&self, n: usize) -> usize {
+        let length = usize::from(self.length);
+        // No byte of it stands beyond the last of sixteen.
+        (length + n + usize::from(length <= ZERO && length + n >= ZERO)) & 15
     }
 }
 

@@ -65,18 +65,18 @@ impl Resolver {
     ///
     /// # Errors
     /// The kernel's, or the child could not drop its rights.
-    pub fn spawn(hosts: &[Host], rights: Option<&Prepared>, forget: impl FnOnce()) -> io::Result<Resolver> {
+    pub fn spawn(hosts: Vec<Host>, rights: Option<&Prepared>, forget: impl FnOnce()) -> io::Result<Resolver> {
         let lookup = Lookup { limit: LOOKUP_LIMIT, look: lookup::addresses };
         Resolver::spawn_with(hosts, rights, forget, lookup)
     }
 
     fn spawn_with(
-        hosts: &[Host],
+        mut hosts: Vec<Host>,
         rights: Option<&Prepared>,
         forget: impl FnOnce(),
         lookup: Lookup,
     ) -> io::Result<Resolver> {
-        let hosts = hosts[..hosts.len().min(NAMES)].to_vec();
+        hosts.truncate(NAMES);
         if hosts.iter().all(|host| literal(host).is_some()) {
             return Ok(Resolver { hosts, child: None });
         }
@@ -371,13 +371,14 @@ mod tests {
 
     fn pretending(names: &[&str]) -> Resolver {
         let hosts: Vec<Host> = names.iter().map(|name| host(name)).collect();
-        Resolver::spawn_with(&hosts, None, || (), Lookup { limit: Duration::from_secs(1), look: pretend })
+        Resolver::spawn_with(hosts, None, || (), Lookup { limit: Duration::from_secs(1), look: pretend })
             .unwrap()
     }
 
     #[test]
     fn literals_are_answered_at_once_and_need_no_child() {
-        let mut resolver = Resolver::spawn(&[host("192.0.2.1"), host("2001:db8::1")], None, || ()).unwrap();
+        let mut resolver =
+            Resolver::spawn(vec![host("192.0.2.1"), host("2001:db8::1")], None, || ()).unwrap();
         assert!(resolver.child.is_none());
         assert_eq!(resolver.ask(HostId(0)).unwrap().found.unwrap(), one("192.0.2.1:7001"));
         assert_eq!(resolver.ask(HostId(1)).unwrap().found.unwrap(), one("[2001:db8::1]:7001"));
@@ -389,7 +390,7 @@ mod tests {
     fn localhost_is_found_and_nonsense_is_not() {
         let _guard = child::forking();
         // A name with an empty label leads to no question to any server.
-        let mut resolver = Resolver::spawn(&[host("localhost"), host("a..b")], None, || ()).unwrap();
+        let mut resolver = Resolver::spawn(vec![host("localhost"), host("a..b")], None, || ()).unwrap();
         assert_eq!(resolver.ask(HostId(0)), None);
         let found = answer(&mut resolver);
         assert_eq!(found.host, HostId(0));
@@ -502,7 +503,7 @@ mod tests {
             if all { Ok(one("192.0.2.1:7001")) } else { Err(status) }
         };
         let lookup = Lookup { limit: Duration::from_secs(5), look };
-        let mut resolver = Resolver::spawn_with(&[host("any")], Some(&rights), || (), lookup).unwrap();
+        let mut resolver = Resolver::spawn_with(vec![host("any")], Some(&rights), || (), lookup).unwrap();
         assert_eq!(resolver.ask(HostId(0)), None);
         assert_eq!(answer(&mut resolver).found.unwrap(), one("192.0.2.1:7001"));
     }
@@ -517,7 +518,7 @@ mod tests {
         };
         let lookup = Lookup { limit: Duration::from_secs(5), look };
         let forget = || SECRET.store(false, Ordering::Relaxed);
-        let mut resolver = Resolver::spawn_with(&[host("any")], None, forget, lookup).unwrap();
+        let mut resolver = Resolver::spawn_with(vec![host("any")], None, forget, lookup).unwrap();
         assert_eq!(resolver.ask(HostId(0)), None);
         assert!(answer(&mut resolver).found.is_ok());
         assert!(SECRET.load(Ordering::Relaxed));

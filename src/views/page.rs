@@ -84,7 +84,7 @@ impl Page {
             self.entry("seen at", &format!("{first}{more}{nat}"));
         }
         if let Some(prefix) = node.get("nat64") {
-            self.entry("IPv4", &format!("through a NAT64, {prefix}"));
+            self.entry("NAT64", prefix);
         }
         for mapping in snapshot.all("mapping") {
             let of = |key| mapping.get(key).unwrap_or("?");
