@@ -84,6 +84,8 @@ arch_open() {
 
 # MIPS has the longest code and the smallest flashes.
 make_room() {
+    # Nothing is inlined but what is no longer than its call.
+    SMALL=${SMALL//threshold=10/threshold=0}
     # Fewer empty delay slots; no addresses kept on the stack that are one instruction to make.
     SMALL+=',"-Cllvm-args=-disable-mips-df-forward-search=false","-Cllvm-args=-disable-mips-df-succbb-search=false"'
     SMALL+=',"-Cllvm-args=-disable-machine-licm"'
