@@ -101,7 +101,7 @@ impl Daemon {
     /// Runs until it is told to stop, then says goodbye and takes down what `upcmd` set up.
     ///
     /// # Errors
-    /// A sentence on what cannot be gone on without: the interface was removed.
+    /// A sentence on what cannot be gone on without: the interface was removed, a child was killed.
     pub fn run(mut self) -> io::Result<()> {
         let end = self.serve();
         self.stop();
@@ -124,7 +124,7 @@ impl Daemon {
             self.take_datagrams(now)?;
             self.take_beacons(now);
             self.take_network_events(now)?;
-            self.take_answers(now);
+            self.take_answers(now)?;
             self.handle_timeouts(now);
             self.tell(now);
             self.flush(now)?;
@@ -265,17 +265,18 @@ impl Daemon {
     }
 
     /// What the children have to say.
-    fn take_answers(&mut self, now: Instant) {
+    fn take_answers(&mut self, now: Instant) -> io::Result<()> {
         if self.ready.take(RESOLVER) {
-            while let Some(answer) = self.devices.resolver.next_answer() {
+            while let Some(answer) = self.devices.resolver.next_answer()? {
                 self.handle_answer(now, answer);
             }
         }
         if self.ready.take(HELPER) {
-            while let Some(report) = self.devices.helper.next_report() {
+            while let Some(report) = self.devices.helper.next_report()? {
                 tell_report(&self.log, &report);
             }
         }
+        Ok(())
     }
 
     fn handle_answer(&mut self, now: Instant, mut answer: Answer) {

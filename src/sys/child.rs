@@ -13,11 +13,22 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::sys::failure;
+
 /// A child as the daemon sees it.
 pub(super) struct Child {
     /// The daemon's end.
     pub(super) channel: Channel,
     pid: libc::pid_t,
+}
+
+#[cfg(test)]
+impl Child {
+    /// Ends it as the kernel does for want of memory.
+    pub(super) fn kill(&self) {
+        // SAFETY: no memory is involved; the number is that of our own child.
+        unsafe { libc::kill(self.pid, libc::SIGKILL) };
+    }
 }
 
 impl Drop for Child {
@@ -26,6 +37,14 @@ impl Drop for Child {
         // SAFETY: no memory is involved; the number is that of our own child.
         unsafe { libc::waitpid(self.pid, core::ptr::null_mut(), libc::WNOHANG) };
     }
+}
+
+/// Why a daemon ends whose child is gone: it could not fork another, and without one it would go on deaf (S24).
+pub(super) fn ended(which: &str) -> io::Error {
+    failure(
+        io::ErrorKind::BrokenPipe,
+        ["the ", which, " was ended from outside; start again to have a new one"].concat(),
+    )
 }
 
 /// Forks a child that runs `body` with its end of the socket and then ends. Both ends block until

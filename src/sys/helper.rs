@@ -166,12 +166,16 @@ impl Helper {
         self.request(SET_MTU, mtu)
     }
 
-    /// What was done since the last call. None also when the helper is gone.
-    pub fn next_report(&mut self) -> Option<Report> {
+    /// What was done since the last call.
+    ///
+    /// # Errors
+    /// The helper is gone.
+    pub fn next_report(&mut self) -> io::Result<Option<Report>> {
         let mut room = [0; REPORT];
         match self.child.channel.receive(&mut room) {
-            Received::Message(REPORT) => read_report(&room),
-            _ => None,
+            Received::Message(REPORT) => Ok(read_report(&room)),
+            Received::Closed => Err(child::ended("helper")),
+            _ => Ok(None),
         }
     }
 
@@ -416,7 +420,7 @@ mod tests {
     /// Waits for the next report; the time limit is for a test that fails.
     fn report(helper: &mut Helper) -> Report {
         child::wait_readable([helper.child.channel.as_raw_fd()], Some(30_000));
-        helper.next_report().expect("the helper says something")
+        helper.next_report().unwrap().expect("the helper says something")
     }
 
     /// Waits until a file has this content.
@@ -493,6 +497,17 @@ mod tests {
             assert!(Instant::now() < until, "the child of the hook lives on");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    #[test]
+    fn a_helper_that_was_killed_is_noticed() {
+        let _guard = child::forking();
+        // S24
+        let mut helper = Helper::spawn(plan(None, None)).unwrap();
+        assert_eq!(helper.next_report().unwrap(), None);
+        helper.child.kill();
+        child::wait_readable([helper.child.channel.as_raw_fd()], Some(30_000));
+        assert!(helper.next_report().unwrap_err().to_string().contains("the helper was ended"));
     }
 
     #[test]

@@ -112,16 +112,24 @@ impl Resolver {
         }
     }
 
-    /// An answer that has come. None also when the child is gone.
-    pub fn next_answer(&mut self) -> Option<Answer> {
-        let child = self.child.as_ref()?;
+    /// An answer that has come.
+    ///
+    /// # Errors
+    /// The child is gone.
+    pub fn next_answer(&mut self) -> io::Result<Option<Answer>> {
+        let Some(child) = &self.child else { return Ok(None) };
         let mut room = [0; ANSWER_MAX];
-        while let Received::Message(length) = child.channel.receive(&mut room) {
-            if let Some(answer) = read_answer(room.get(..length)?, &self.hosts) {
-                return Some(answer);
+        loop {
+            let length = match child.channel.receive(&mut room) {
+                Received::Message(length) => length,
+                Received::Nothing => return Ok(None),
+                Received::Closed => return Err(child::ended("resolver")),
+            };
+            let answer = room.get(..length).and_then(|message| read_answer(message, &self.hosts));
+            if answer.is_some() {
+                return Ok(answer);
             }
         }
-        None
     }
 }
 
@@ -342,7 +350,7 @@ mod tests {
     fn answer(resolver: &mut Resolver) -> Answer {
         let fd = resolver.child.as_ref().unwrap().channel.as_raw_fd();
         child::wait_readable([fd], Some(30_000));
-        resolver.next_answer().expect("an answer")
+        resolver.next_answer().unwrap().expect("an answer")
     }
 
     fn one(text: &str) -> Vec<SocketAddr> {
@@ -383,7 +391,7 @@ mod tests {
         assert_eq!(resolver.ask(HostId(0)).unwrap().found.unwrap(), one("192.0.2.1:7001"));
         assert_eq!(resolver.ask(HostId(1)).unwrap().found.unwrap(), one("[2001:db8::1]:7001"));
         assert!(resolver.ask(HostId(2)).unwrap().found.is_err());
-        assert_eq!(resolver.next_answer(), None);
+        assert_eq!(resolver.next_answer().unwrap(), None);
     }
 
     #[test]
@@ -484,7 +492,8 @@ mod tests {
         // SAFETY: no memory is involved; the socket is ours.
         unsafe { libc::shutdown(resolver.child.as_ref().unwrap().channel.as_raw_fd(), libc::SHUT_RDWR) };
         assert!(resolver.ask(HostId(0)).unwrap().found.unwrap_err().contains("has ended"));
-        assert_eq!(resolver.next_answer(), None);
+        // S24
+        assert!(resolver.next_answer().unwrap_err().to_string().contains("the resolver was ended"));
     }
 
     #[test]
