@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use crate::base::ids::{Mac, ShortId};
 use crate::base::limits::MTU_AUTO;
 use crate::base::settings::{CallFilter, InterfaceName, LanDiscovery, Secret, Settings};
+use crate::base::time::Duration;
 use crate::crypto::identity::{Identity, short_id};
 use crate::daemon::{self, Daemon, Devices, Nat64};
 use crate::node::Node;
@@ -66,10 +67,8 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     network_key.zeroize();
     next_key.zeroize();
     node_key.zeroize();
-    let before = clock.now();
     let short = short_id(&Identity::from_secret(secrets.node).id());
-    // A responder does four times what that took, and some hashing.
-    let handshake_cost = (clock.now() - before) * 5;
+    let handshake_cost = handshake_cost(&clock, &secrets.node);
     let link = tap.as_ref().map(|tap| set_up(tap, &settings, short)).transpose()?;
     let udp = open_sockets(&settings, &log)?;
     settings.port = udp.port();
@@ -108,6 +107,18 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     let story = Story::new(&settings.initpeers);
     let devices = Devices { tap, udp, multicast, network, signals, helper, resolver, control };
     Daemon::new(clock, log, about, story, node, Nat64::new(&settings), devices)?.run()
+}
+
+/// What it costs to answer a first message: four times what an identity costs, and some hashing. The quickest of a few
+/// counts, or a machine that has more to do just now would be taken for a slow one as long as the node runs.
+fn handshake_cost(clock: &Clock, secret: &[u8; 32]) -> Duration {
+    let measure = || {
+        let before = clock.now();
+        std::hint::black_box(Identity::from_secret(*secret));
+        clock.now() - before
+    };
+    let quickest = std::iter::repeat_with(measure).take(4).min();
+    quickest.unwrap_or(Duration::ZERO) * 5
 }
 
 /// Who is to give up root's rights must have them.

@@ -206,6 +206,8 @@ pub const INDEXES_OURS: usize = 3 * PEERS;
 pub const BACKOFF_LIVE: Duration = Duration::from_secs(8);
 /// An answered first message is remembered, and its answer can be completed, for this long.
 pub const ANSWER_LIFE: Duration = Duration::from_secs(5);
+/// The same first message gets the same answer at most so often: it goes to each address of a host, and each copy counts.
+pub const ANSWER_COPIES: u8 = 16;
 /// The third message is repeated until answered, at most this long after the first time.
 pub const CONFIRM_LIFE: Duration = Duration::from_secs(5);
 /// The third message is repeated at this interval.

@@ -5,7 +5,7 @@
 
 use crate::base::discard::Discard;
 use crate::base::event::Event;
-use crate::base::limits::{ANSWER_LIFE, INDEXES_OURS};
+use crate::base::limits::{ANSWER_COPIES, ANSWER_LIFE, INDEXES_OURS};
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, earliest};
 use crate::mesh::Mesh;
@@ -116,7 +116,8 @@ impl Mesh {
         let state = made.inspect_err(|_| self.indexes.withdraw(index))?;
         self.answers.seen.insert(ephemeral, ());
         let stored = *state.message();
-        let answer = Answer { state, ephemeral, sent_to: Some(origin), arrived: now, failures: 0 };
+        let (sent_to, copies) = (Some(origin), ANSWER_COPIES - 1);
+        let answer = Answer { state, ephemeral, sent_to, arrived: now, copies, failures: 0 };
         if let Some(replaced) = self.answers.add(origin, answer) {
             self.indexes.withdraw(replaced);
         }
@@ -125,7 +126,8 @@ impl Mesh {
         Ok(())
     }
 
-    /// Another copy of a first message: the same answer while it lives, to where this copy came from; then silence.
+    /// Another copy of a first message: the same answer while it lives, to where this copy came from; then silence. Who has
+    /// recorded a few, and sends them as fast as he can, does not use up what is there for the answers of all.
     fn answer_again(
         &mut self,
         now: Instant,
@@ -134,11 +136,13 @@ impl Mesh {
         out: &mut Outbox,
     ) -> Result<(), Discard> {
         let answer = self.answers.to(ephemeral).ok_or(Discard::Replayed)?;
+        let left = answer.copies.checked_sub(1).ok_or(Discard::Replayed)?;
         if let Origin::Outside(path) = origin
             && !self.admission.may_answer(now, path)
         {
             return Err(Discard::Throttled);
         }
+        answer.copies = left;
         answer.sends_to(origin);
         let stored = *answer.state.message();
         self.reply(now, origin, &stored, out);

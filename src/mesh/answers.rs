@@ -28,6 +28,8 @@ pub(super) struct Answer {
     pub(super) sent_to: Option<Origin>,
     /// When the first message came.
     pub(super) arrived: Instant,
+    /// How often it may be sent again.
+    pub(super) copies: u8,
     /// Third messages that took work on the curve and failed.
     pub(super) failures: u8,
 }
