@@ -533,7 +533,7 @@ fn the_limits_are_those_of_the_program() {
     let windows = values!(REPLAY_WINDOW HOP_WINDOW).map(|(name, value)| (name.to_owned(), value.to_string()));
     let mut wanted: BTreeMap<String, String> = sizes.into_iter().chain(rates).chain(windows).collect();
     wanted.insert("MTU_TRIES".into(), limits::MTU_TRIES.to_string());
-    let small = values!(RETRIES RETRIES_SENT FAILURES);
+    let small = values!(RETRIES RETRIES_SENT ANSWER_COPIES FAILURES);
     wanted.extend(small.map(|(name, value)| (name.to_owned(), value.to_string())));
     wanted.insert("CIRCUIT_TRIES".into(), limits::CIRCUIT_TRIES.to_string());
     wanted.insert("COMPARISONS".into(), limits::COMPARISONS.to_string());

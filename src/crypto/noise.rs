@@ -14,9 +14,8 @@
 
 use core::marker::PhantomData;
 
-use aes::Aes256;
-use ctr::Ctr128BE;
-use ctr::cipher::{KeyIvInit, StreamCipher};
+use ctr::cipher::KeyInit;
+use peervpn_keystream::{self as keystream, Aes256Enc, BLOCK};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -322,8 +321,16 @@ impl HandshakeCipher for Aes256CtrHmac {
 
 fn apply_keystream(key: &[u8; 32], nonce: u64, text: &mut [u8]) {
     let key = Zeroizing::new(expand::<32>(key, &[b"peervpn handshake encryption\0"]));
-    let first_block = u128::from(nonce) << 64;
-    Ctr128BE::<Aes256>::new((&*key).into(), &first_block.to_be_bytes().into()).apply_keystream(text);
+    let cipher = Aes256Enc::new((&*key).into());
+    let (whole, rest) = text.split_at_mut(text.len() / BLOCK * BLOCK);
+    let first = u128::from(nonce) << 64;
+    keystream::apply(&cipher, &first.to_be_bytes(), whole);
+    // What is left is encrypted as the beginning of a block.
+    let last = first + (whole.len() / BLOCK) as u128;
+    let mut block = Zeroizing::new([0; BLOCK]);
+    block[..rest.len()].copy_from_slice(rest);
+    keystream::apply(&cipher, &last.to_be_bytes(), &mut *block);
+    rest.copy_from_slice(&block[..rest.len()]);
 }
 
 fn compute_tag(key: &[u8; 32], nonce: u64, ad: &[u8], text: &[u8]) -> Tag {

@@ -6,12 +6,14 @@
 //! secrets of finished handshakes above all, does not follow from what memory holds afterwards (D. J.
 //! Bernstein, "Fast-key-erasure random-number generators", 2017).
 
-use aes::Aes256;
-use ctr::Ctr128BE;
-use ctr::cipher::{KeyIvInit, StreamCipher};
+use ctr::cipher::KeyInit;
+use peervpn_keystream::{self as keystream, Aes256Enc, BLOCK};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::base::time::Duration;
+
+/// The most bytes that one request gets.
+const MOST: usize = 64;
 
 /// A generator that a seed determines.
 pub struct Random {
@@ -28,16 +30,23 @@ impl Random {
         Random { key }
     }
 
-    /// The next bytes.
+    /// The next bytes, at most 64.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        let key: &[u8; 32] = &self.key;
-        // Both the cipher and what is left of its last block are wiped when it is dropped.
-        let mut stream = Ctr128BE::<Aes256>::new(key.into(), &[0; 16].into());
+        const { assert!(N <= MOST) };
         let mut bytes = [0; N];
-        stream.apply_keystream(&mut bytes);
-        self.key.fill(0);
-        stream.apply_keystream(&mut **self.key);
+        self.fill(&mut bytes);
         bytes
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) {
+        let key: &[u8; 32] = &self.key;
+        let cipher = Aes256Enc::new(key.into());
+        let mut stream = Zeroizing::new([0; MOST + 32]);
+        let needed = (bytes.len() + 32).next_multiple_of(BLOCK);
+        keystream::apply(&cipher, &[0; BLOCK], &mut stream[..needed]);
+        let (drawn, next) = stream.split_at(bytes.len());
+        bytes.copy_from_slice(drawn);
+        self.key.copy_from_slice(&next[..32]);
     }
 
     /// The next 32 bits.
@@ -78,7 +87,7 @@ mod tests {
         let mut random = Random::new([7; 32]);
         let seed_stream = |key: &[u8; 32]| {
             let mut bytes = [0; 96];
-            Ctr128BE::<Aes256>::new(key.into(), &[0; 16].into()).apply_keystream(&mut bytes);
+            keystream::apply(&Aes256Enc::new(key.into()), &[0; BLOCK], &mut bytes);
             bytes
         };
         for _ in 0..3 {
