@@ -165,7 +165,7 @@ fn read(source: &Source) -> Result<(String, files::Configuration), Failure> {
             Ok(("standard input".into(), files::read_configuration(Path::new("-")).map_err(unread)?))
         }
         Source::File(path) => read_file(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound if path.components().count() == 1 => {
+            io::ErrorKind::NotFound if !path.as_os_str().as_encoded_bytes().contains(&b'/') => {
                 Failure(2, format!("peervpn: {error}; nor is it a command, see peervpn --help"))
             }
             _ => unread(error),

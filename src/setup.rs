@@ -208,10 +208,13 @@ impl Asker {
         let keyfile = match place {
             Place::Uci { section, .. } => format!("/etc/peervpn/{section}.key"),
             // Beside the usual file, so that several networks have identities of their own.
-            Place::Conf(file) if file.starts_with("/etc/peervpn") && file != Path::new(USUAL_FILES[0]) => {
-                file.with_extension("key").display().to_string()
-            }
-            Place::Conf(_) => KEYFILE.to_owned(),
+            Place::Conf(file) if file.as_os_str() == USUAL_FILES[0] => KEYFILE.to_owned(),
+            Place::Conf(file) => match file.to_str() {
+                Some(text) if text.starts_with("/etc/peervpn/") => {
+                    [text.strip_suffix(".conf").unwrap_or(text), ".key"].concat()
+                }
+                _ => KEYFILE.to_owned(),
+            },
         };
         for (option, value) in [
             ("networkname", Some(&network)),
@@ -314,7 +317,7 @@ fn farewell(plan: &Plan, place: &Place, kept: Option<&Path>, reached_at: Option<
                 text.extend(["  sudo firewall-cmd --permanent --add-port=", port, "/udp && sudo firewall-cmd --reload\n"]);
                 text.extend(["  sudo nft add rule inet filter input udp dport ", port, " accept\n"]);
             }
-            let usual = USUAL_FILES.iter().any(|usual| Path::new(usual) == file);
+            let usual = USUAL_FILES.iter().any(|usual| file.as_os_str() == *usual);
             let named = if usual { String::new() } else { format!(" {}", file.display()) };
             text.extend(["\nStart it:\n  sudo peervpn", &named, "\n"]);
             if let Some(network) = network_of(file).filter(|_| Path::new(SERVICE).exists()) {

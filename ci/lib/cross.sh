@@ -210,7 +210,9 @@ cross_cargo() (
     variable=CARGO_TARGET_$(printf %s "$TRIPLE" | tr a-z- A-Z_)
     home=${CARGO_HOME:-$HOME/.cargo}
     source=$("$CROSS_RUSTC" --print sysroot)/lib/rustlib/src/rust
-    flags="-Ctarget-feature=+crt-static -Clink-self-contained=no -Cforce-unwind-tables=no $FLAGS"
+    flags="-Ctarget-feature=+crt-static -Clink-self-contained=no -Cforce-unwind-tables=no"
+    # Kernels since 3.17 give random numbers to who asks; older ones no OpenWrt has.
+    flags+=" --cfg getrandom_backend=\"linux_getrandom\" $FLAGS"
     # The same binary wherever it is built: the places of sources stand in messages of panics.
     flags+=" --remap-path-prefix=$ROOT=peervpn --remap-path-prefix=$home/registry/src=crates"
     flags+=" --remap-path-prefix=$source=rust"

@@ -77,7 +77,7 @@ impl Control {
         let path = socket_path(directory, name);
         let failed = |error| because(format!("cannot open the control socket {}", path.display()), error);
         make_directory(directory, 0o755).and_then(|()| check_private(directory)).map_err(failed)?;
-        let lock = take_lock(&path.with_extension("lock"), name)?;
+        let lock = take_lock(&place_of(directory, name, ".lock"), name)?;
         let listener = listen(&path, group).map_err(failed)?;
         let poll = Poll::new().map_err(failed)?;
         poll.registry()
@@ -281,13 +281,17 @@ fn listen(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// A network's name may be longer than a socket's address has room for; its beginning will do.
 fn socket_path(directory: &Path, name: &str) -> PathBuf {
+    place_of(directory, name, ".sock")
+}
+
+/// A network's name may be longer than a socket's address has room for; its beginning will do.
+fn place_of(directory: &Path, name: &str, kind: &str) -> PathBuf {
     let mut file: String = name.replace('/', "_");
     while file.len() > NAME_MAX {
         file.pop();
     }
-    file.push_str(".sock");
+    file.push_str(kind);
     directory.join(file)
 }
 

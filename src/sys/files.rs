@@ -8,9 +8,10 @@
 //! Secrets are wiped from memory when dropped.
 
 use core::fmt::Display;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -86,8 +87,7 @@ pub fn read_uci(path: &Path) -> io::Result<UciFile> {
 /// A sentence; `AlreadyExists` when a file is there that is to be kept. Nothing half written stays.
 pub fn store_configuration(path: &Path, text: &str, replace: bool) -> io::Result<()> {
     let existing = if replace { Existing::Replace } else { Existing::Keep };
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_directory(directory, 0o755)
+    make_directory(apart(path).0, 0o755)
         .and_then(|()| write_whole(path, text.as_bytes(), existing))
         .map_err(|error| because(format!("cannot write {}", path.display()), error))
 }
@@ -203,7 +203,7 @@ fn load_cached_in(directory: &Path, tag: &[u8]) -> Option<Zeroizing<[u8; KEY]>> 
 
 fn store_cached_in(directory: &Path, tag: &[u8], key: &[u8; KEY]) -> io::Result<()> {
     let path = directory.join(hex(tag));
-    make_directory(directory.parent().unwrap_or(directory), 0o755)
+    make_directory(apart(directory).0, 0o755)
         .and_then(|()| make_directory(directory, 0o700))
         .and_then(|()| check_private(directory))
         .and_then(|()| write_whole(&path, key, Existing::Replace))
@@ -352,17 +352,32 @@ fn write_whole(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> 
         let _ = std::fs::remove_file(&unfinished);
         return written;
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    open(parent, libc::O_RDONLY, 0)?.sync_all()
+    open(apart(path).0, libc::O_RDONLY, 0)?.sync_all()
 }
 
 /// The name under which a file is written: hidden, in the same directory, the same at each try.
 fn unfinished_name(path: &Path) -> io::Result<PathBuf> {
-    let name = path.file_name().ok_or_else(|| failure(io::ErrorKind::InvalidInput, "it has no file name"))?;
+    let (directory, name) = apart(path);
+    if name.is_empty() {
+        return Err(failure(io::ErrorKind::InvalidInput, "it has no file name"));
+    }
     let mut hidden = OsString::from(".");
     hidden.push(name);
     hidden.push(".unfinished");
-    Ok(path.with_file_name(hidden))
+    Ok(directory.join(hidden))
+}
+
+/// The directory of a path, and the name that it has in there. By its bytes: the library's way of taking a path to pieces is
+/// five times as long in the program.
+fn apart(path: &Path) -> (&Path, &OsStr) {
+    let bytes = path.as_os_str().as_bytes();
+    let slash = bytes.iter().rposition(|byte| *byte == b'/');
+    let (directory, name) = match slash {
+        None => (&b"."[..], bytes),
+        Some(0) => (&b"/"[..], &bytes[1..]),
+        Some(place) => (&bytes[..place], &bytes[place + 1..]),
+    };
+    (Path::new(OsStr::from_bytes(directory)), OsStr::from_bytes(name))
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
