@@ -5,6 +5,7 @@
 //! says "would block". Nothing here waits for anything but the poll, and nothing on a packet's way allocates.
 #![forbid(unsafe_code)]
 
+mod memory;
 mod nat64;
 mod sources;
 
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 
 use mio::{Events, Poll};
 
+pub use self::memory::Memory;
 pub use self::nat64::{Nat64, names};
 pub use self::sources::Devices;
 use self::sources::{
@@ -54,6 +56,7 @@ pub struct Daemon {
     datagrams: Vec<(SocketAddr, Packet)>,
     devices: Devices,
     nat64: Option<Nat64>,
+    memory: Option<Memory>,
     poll: Poll,
     ready: Ready,
     /// When the node is to be told that the network changed.
@@ -88,6 +91,7 @@ impl Daemon {
             datagrams: Vec::with_capacity(BATCH),
             devices,
             nat64,
+            memory: None,
             poll,
             ready: Ready::default(),
             settled: None,
@@ -96,6 +100,11 @@ impl Daemon {
         let now = daemon.clock.now();
         daemon.look_around(now);
         Ok(daemon)
+    }
+
+    /// From now on it stores what it remembers.
+    pub fn memorise_in(&mut self, memory: Option<Memory>) {
+        self.memory = memory;
     }
 
     /// Runs until it is told to stop, then says goodbye and takes down what `upcmd` set up.
@@ -126,6 +135,7 @@ impl Daemon {
             self.take_network_events(now)?;
             self.take_answers(now)?;
             self.handle_timeouts(now);
+            self.memorise(now, false);
             self.tell(now);
             self.flush(now)?;
             self.serve_control(now);
@@ -360,11 +370,12 @@ impl Daemon {
     fn stop(mut self) {
         let now = self.clock.now();
         self.log.info(format_args!("stopping"));
+        self.memorise(now, true);
         self.node.stop(now, &mut self.out);
         self.tell(now);
         send(now, &mut self.devices.udp, &mut self.out, &mut self.story, &self.log);
         // `downcmd` finds the interface still there: the TAP is dropped after it.
-        match self.devices.helper.finish() {
+        match self.devices.helper.finish(&mut |report| tell_report(&self.log, report)) {
             Some(report) => tell_report(&self.log, &report),
             None => self.log.warn(format_args!("the helper does not answer; downcmd may not have run")),
         }

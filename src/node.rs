@@ -19,6 +19,7 @@ use crate::lan::storm::Storm;
 use crate::lan::switch::{Destination, Learned, Switch};
 use crate::mesh::hosts::HostEntry;
 use crate::mesh::peers::Member;
+use crate::mesh::remembered::Place;
 use crate::mesh::{Mesh, Opened, Relayed};
 use crate::wire::autoconf;
 use crate::wire::beacon::BEACON;
@@ -78,6 +79,16 @@ impl Node {
     /// Scales what is done for strangers to what one handshake costs its responder on this machine.
     pub fn set_handshake_cost(&mut self, now: Instant, cost: Duration) {
         self.mesh.set_handshake_cost(now, cost);
+    }
+
+    /// Takes in where nodes were reached in an earlier life of this node; they are tried when nobody else is there.
+    pub fn remember(&mut self, now: Instant, places: &[Place]) {
+        self.mesh.remember(now, places);
+    }
+
+    /// Where nodes are reached directly now, and behind them where others were; 64 at most.
+    pub fn remembered(&mut self) -> &[Place] {
+        self.mesh.remembered()
     }
 
     /// This node's identity.

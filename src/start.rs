@@ -14,7 +14,7 @@ use crate::base::limits::MTU_AUTO;
 use crate::base::settings::{CallFilter, InterfaceName, LanDiscovery, Secret, Settings};
 use crate::base::time::Duration;
 use crate::crypto::identity::{Identity, short_id};
-use crate::daemon::{self, Daemon, Devices, Nat64};
+use crate::daemon::{self, Daemon, Devices, Memory, Nat64};
 use crate::node::Node;
 use crate::secrets::{self, Secrets};
 use crate::status::About;
@@ -82,6 +82,7 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
         udp.port()
     ));
 
+    let memory = settings.statefile.as_deref().map(|path| Memory::load(clock.now(), path, &log));
     let mut helper = Helper::spawn(plan(&settings, short, name, control.as_ref()))?;
     let resolver = Resolver::spawn(daemon::names(&settings), rights.as_ref(), || secrets.zeroize())?;
     if tap.is_some() {
@@ -102,11 +103,16 @@ pub fn run(mut settings: Settings, log: Logger) -> io::Result<()> {
     if secrets.next != [0; 32] {
         node.accept_next(&settings.network, &secrets.next);
     }
+    if let Some(memory) = &memory {
+        node.remember(clock.now(), &memory.places);
+    }
     secrets.zeroize();
     seed.zeroize();
     let story = Story::new(&settings.initpeers);
     let devices = Devices { tap, udp, multicast, network, signals, helper, resolver, control };
-    Daemon::new(clock, log, about, story, node, Nat64::new(&settings), devices)?.run()
+    let mut daemon = Daemon::new(clock, log, about, story, node, Nat64::new(&settings), devices)?;
+    daemon.memorise_in(memory);
+    daemon.run()
 }
 
 /// What it costs to answer a first message: four times what an identity costs, and some hashing. The quickest of a few
@@ -220,6 +226,7 @@ fn plan(settings: &Settings, short: ShortId, interface: Option<&str>, control: O
         down: settings.downcmd.clone(),
         environment: vec![("NODE_ID", short.to_string()), ("NETWORK", settings.network.as_str().to_owned())],
         limit: HOOK_LIMIT,
+        state: settings.statefile.clone(),
         socket: control.map(|control| control.path().to_owned()),
     }
 }

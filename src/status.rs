@@ -312,6 +312,7 @@ mod tests {
             relay: false,
             use_relay: true,
             keyfile: None,
+            statefile: None,
             privileges: None,
             call_filter: CallFilter::Off,
             status_group: None,

@@ -200,7 +200,6 @@ fn every_mistake_names_file_line_option_and_what_was_expected() {
             "deny 66687aadf862bd7",
             "option 'deny': '66687aadf862bd7' is not a node id (expected: deny NODE-ID ...)",
         ),
-        ("statefile /x", "option 'statefile': not supported yet (leave it out)"),
         (
             "psk_next short",
             "option 'psk_next': has 5 characters, at least 12 are needed (expected: psk_next TEXT)",

@@ -73,10 +73,10 @@ fn command(shape: &Shape) -> String {
     text
 }
 
-fn option(name: &str, hint: &str, default: &str, help: &str, yet: &str) -> String {
+fn option(name: &str, hint: &str, default: &str, help: &str) -> String {
     let hint = roff(hint).replace('|', "\\fR|\\fI");
     let default = if default.is_empty() { String::new() } else { format!(" [{}]", roff(default)) };
-    format!(".TP\n\\fB{}\\fR \\fI{hint}\\fR{default}\n{}{yet}\n", roff(name), roff(help))
+    format!(".TP\n\\fB{}\\fR \\fI{hint}\\fR{default}\n{}\n", roff(name), roff(help))
 }
 
 #[test]
@@ -86,11 +86,8 @@ fn the_manual_has_every_command() {
 
 #[test]
 fn the_manual_has_every_option() {
-    let all = OPTIONS.iter().map(|row| {
-        let yet = if row.is_not_yet() { " (not supported yet)" } else { "" };
-        option(row.name, row.hint, row.default, row.help, yet)
-    });
-    let uci = UCI_OPTIONS.iter().map(|row| option(row.name, row.hint, row.default, row.help, ""));
+    let all = OPTIONS.iter().map(|row| option(row.name, row.hint, row.default, row.help));
+    let uci = UCI_OPTIONS.iter().map(|row| option(row.name, row.hint, row.default, row.help));
     agrees("docs/man/peervpn.conf.5", ".\\\"", &[all.collect(), uci.collect()]);
 }
 

@@ -502,6 +502,9 @@ fn the_times_are_those_of_the_program() {
     // No time of the program is forgotten on the page, but for those that no other node notices.
     let inner = [
         "SWEEP",
+        "RECALL_AFTER",
+        "STORED_AFTER",
+        "STORED_EVERY",
         "MAC_LIFE",
         "MAC_RENEWAL",
         "MOVES_REST",

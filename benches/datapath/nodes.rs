@@ -213,6 +213,7 @@ fn settings(knows_hub: bool) -> Settings {
         relay: !knows_hub,
         use_relay: true,
         keyfile: None,
+        statefile: None,
         privileges: None,
         call_filter: CallFilter::Off,
         status_group: None,

@@ -185,6 +185,14 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 pub const BACKOFF_HOST: Duration = Duration::from_secs(30);
 /// The addresses of an initial peer's name are asked for again when they are so old and it is not connected.
 pub const RESOLVE_AFTER: Duration = Duration::from_secs(30);
+/// Places where nodes were reached that are remembered.
+pub const REMEMBERED: usize = 64;
+/// So long after its start a node that reached nobody tries those.
+pub const RECALL_AFTER: Duration = Duration::from_secs(3);
+/// So long after its start a node stores for the first time what it remembers: by then it has met whom it meets.
+pub const STORED_AFTER: Duration = Duration::from_secs(600);
+/// And then it looks at this interval whether there is something new to store.
+pub const STORED_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// A node that nobody reaches is forgotten after so long.
 pub const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// Datagrams a second, in the mean, to addresses that others told of and that have proved nothing.

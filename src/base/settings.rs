@@ -79,6 +79,8 @@ pub struct Settings {
     pub port_mapping: bool,
     /// Where the node's key is kept; none lets it live as long as the process.
     pub keyfile: Option<PathBuf>,
+    /// Where it keeps where nodes were reached.
+    pub statefile: Option<PathBuf>,
     /// What becomes of the process's rights after the start; none keeps them.
     pub privileges: Option<Privileges>,
     /// Whether to make no system calls but those that are needed.

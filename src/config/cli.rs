@@ -255,8 +255,7 @@ pub fn describe_options() -> String {
     let mut text = String::from("Options of peervpn.conf, one a line: NAME, a blank, VALUE [the default].\n");
     for row in OPTIONS {
         let default = if row.default.is_empty() { String::new() } else { format!(" [{}]", row.default) };
-        let yet = if row.is_not_yet() { " (not supported yet)" } else { "" };
-        let _ = write!(text, "\n{} {}{default}\n    {}{yet}\n", row.name, row.hint, row.help);
+        let _ = write!(text, "\n{} {}{default}\n    {}\n", row.name, row.hint, row.help);
     }
     text.push_str("\nA network of /etc/config/peervpn (OpenWrt) has these too:\n");
     for option in UCI_OPTIONS {

@@ -56,6 +56,7 @@ pub(crate) struct Draft {
     pub(crate) lan_discovery: LanDiscovery,
     pub(crate) port_mapping: bool,
     pub(crate) keyfile: Option<PathBuf>,
+    pub(crate) statefile: Option<PathBuf>,
     pub(crate) privdrop: bool,
     pub(crate) user: String,
     pub(crate) group: String,
@@ -165,6 +166,7 @@ impl Draft {
             relay: self.relay,
             use_relay: self.use_relay,
             keyfile: self.keyfile,
+            statefile: self.statefile,
             privileges: self.privdrop.then_some(Privileges {
                 user: self.user,
                 group: self.group,

@@ -34,6 +34,7 @@ use crate::base::settings::Settings;
 pub use crate::config::draft::ReadSecret;
 pub use crate::config::fault::{Fault, Notice};
 pub use crate::config::legacy::FILE_MAX;
+pub(crate) use crate::config::value::node;
 
 use crate::config::draft::Draft;
 use crate::config::fault::{nearest, shown};

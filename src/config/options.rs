@@ -1,8 +1,7 @@
 //! THE table: one row an option. Both grammars, the help text and the tests of the shipped example go by it;
 //! no option is named in a grammar.
 //!
-//! A row's setter parses into a typed field of the [`Draft`]. An option of a feature that does not exist yet
-//! says "not supported yet" to any value.
+//! A row's setter parses into a typed field of the [`Draft`].
 
 use crate::base::ids::NodeRef;
 use crate::base::limits::{HOSTS, LISTED, PINS};
@@ -30,8 +29,6 @@ enum Takes {
     Value(fn(&mut Draft, &str) -> Parsed<()>),
     /// Nothing any more; says this, unless the value is a plain no.
     Gone(&'static str),
-    /// Nothing yet: no value is accepted.
-    UnsetYet,
 }
 
 /// All options, in the order in which they are explained.
@@ -90,7 +87,8 @@ pub const OPTIONS: &[Row] = &[
         .help("ask the NAT in front for a port (PCP, NAT-PMP)"),
     row("keyfile", "PATH", "", |d, v| some(&mut d.keyfile, value::path(v)))
         .help("the node's identity; made if missing; else new at each boot"),
-    unset_yet("statefile", "PATH").help("endpoints known to work"),
+    row("statefile", "PATH", "", |d, v| some(&mut d.statefile, value::path(v)))
+        .help("remember where nodes were reached, for when no initial peer is"),
     row("allow", "NODE-ID ...", "", |d, v| add_nodes(&mut d.allow, v))
         .help("only these nodes may be peers; every line adds"),
     row("deny", "NODE-ID ...", "", |d, v| add_nodes(&mut d.deny, v))
@@ -170,16 +168,12 @@ impl Row {
         match self.takes {
             Takes::Value(setter) => setter(draft, value).map(|()| None),
             Takes::Gone(text) => Ok((value::boolean(value) != Ok(false)).then_some(text)),
-            Takes::UnsetYet => Err(NOT_YET.into()),
         }
     }
 
     /// What to write instead of a value that was refused.
     pub(crate) fn expected(&self) -> String {
-        match self.takes {
-            Takes::UnsetYet => "leave it out".to_owned(),
-            _ => format!("expected: {} {}", self.name, self.hint),
-        }
+        format!("expected: {} {}", self.name, self.hint)
     }
 
     /// Whether it may be given several times, each adding to what was there.
@@ -192,11 +186,6 @@ impl Row {
         self.hint == "yes|no"
     }
 
-    /// Whether the option belongs to a feature that does not exist yet.
-    pub fn is_not_yet(&self) -> bool {
-        matches!(self.takes, Takes::UnsetYet)
-    }
-
     const fn help(mut self, help: &'static str) -> Row {
         self.help = help;
         self
@@ -204,7 +193,6 @@ impl Row {
 }
 
 const CIPHERS: &str = "aes256-sha256|chacha20-poly1305|aes256-gcm";
-const NOT_YET: &str = "not supported yet";
 
 const fn row(
     name: &'static str,
@@ -213,10 +201,6 @@ const fn row(
     setter: fn(&mut Draft, &str) -> Parsed<()>,
 ) -> Row {
     Row { name, hint, default, help: "", takes: Takes::Value(setter) }
-}
-
-const fn unset_yet(name: &'static str, hint: &'static str) -> Row {
-    Row { name, hint, default: "", help: "", takes: Takes::UnsetYet }
 }
 
 const fn gone(name: &'static str, text: &'static str) -> Row {
@@ -326,17 +310,6 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_yet_says_so_in_these_words() {
-        let no_value_yet = ["statefile"];
-        for name in no_value_yet {
-            let refused = find(name).unwrap().apply(&mut Draft::new(), "something");
-            assert_eq!(refused, Err("not supported yet".into()), "{name}");
-        }
-        let not_yet = OPTIONS.iter().filter(|row| row.is_not_yet()).count();
-        assert_eq!(not_yet, no_value_yet.len());
-    }
-
-    #[test]
     fn what_the_original_had_and_is_gone_is_told_not_refused() {
         for (name, value) in [("enableconsole", "yes"), ("engine", "padlock"), ("enablevirtserv", "yes")] {
             let row = find(name).unwrap();
@@ -380,6 +353,7 @@ mod tests {
             ("enablelandiscovery", "all"),
             ("enableportmap", "no"),
             ("keyfile", "/etc/peervpn/key"),
+            ("statefile", "/etc/peervpn/state"),
             ("enableprivdrop", "no"),
             ("user", "peervpn"),
             ("group", "peervpn"),

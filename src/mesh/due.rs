@@ -84,6 +84,7 @@ impl Mesh {
 
     fn sweep(&mut self, now: Instant) {
         self.sweep_at = now + SWEEP;
+        self.recall(now);
         self.circuits.expire(now);
         let circuits = &self.circuits;
         for (_, member) in self.peers.iter_mut() {

@@ -172,7 +172,7 @@ impl Mesh {
         Ok(!(brief && entry.reachable && self.peers.get(key).is_some_and(|member| placeless(&member.peer))))
     }
 
-    fn add_hints(&mut self, now: Instant, key: PeerKey, endpoints: &Endpoints) {
+    pub(super) fn add_hints(&mut self, now: Instant, key: PeerKey, endpoints: &Endpoints) {
         for address in endpoints.iter() {
             if !self.own.allows(address) {
                 continue;

@@ -28,6 +28,7 @@ mod portmap;
 pub mod punch;
 mod reason;
 mod relay;
+pub mod remembered;
 mod sizes;
 mod ways;
 
@@ -56,6 +57,7 @@ use crate::mesh::loops::Loops;
 use crate::mesh::own::Own;
 use crate::mesh::peers::{Member, Peers};
 use crate::mesh::portmap::PortMap;
+use crate::mesh::remembered::Place;
 use crate::peer::Peer;
 use crate::peer::fragment::Reassembly;
 use crate::peer::handshake::Credentials;
@@ -115,6 +117,8 @@ pub struct Mesh {
     discovery: Option<Discovery>,
     /// None without a TAP.
     loops: Option<Loops>,
+    /// Where nodes were reached.
+    remembered: Vec<Place>,
     /// Peers whose last session ended, for the switch to forget.
     departed: Vec<PeerKey>,
     sweep_at: Instant,
@@ -160,6 +164,7 @@ impl Mesh {
             port: settings.port,
             discovery: settings.lan_discovery.is_on().then(|| Discovery::new(keys.beacon, &mut random, now)),
             loops: settings.tunneling.then(|| Loops::new(keys.beacon, &mut random, now)),
+            remembered: Vec::new(),
             departed: Vec::with_capacity(PEERS),
             sweep_at: now + SWEEP,
             turn: 0,

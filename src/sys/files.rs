@@ -22,6 +22,8 @@ use zeroize::Zeroizing;
 pub const CONFIGURATION_MAX: usize = 1 << 20;
 /// What room a file is given at first, in bytes: most need no more.
 const FIRST_PART: usize = 4096;
+/// The longest file of what is remembered, in bytes.
+pub const STATE_MAX: usize = 1 << 13;
 /// The longest file with a key in it, in bytes.
 const SECRET_MAX: usize = 4096;
 /// Length of a node's secret key and of what is kept in the cache, in bytes.
@@ -145,6 +147,23 @@ pub fn load_key(path: &Path) -> io::Result<Option<Zeroizing<[u8; KEY]>>> {
         failure(io::ErrorKind::InvalidData, format!("key file {} is damaged: {hint}", path.display()))
     };
     parse_key(&text).ok_or_else(damaged).map(Some)
+}
+
+/// Reads what a node remembers; nothing when there is no file.
+///
+/// # Errors
+/// The kernel's; and too long a file.
+pub fn load_state(path: &Path) -> io::Result<Zeroizing<String>> {
+    let read = || read_bounded(&mut open_regular(path, 0)?.0, STATE_MAX).and_then(into_text);
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Zeroizing::default()),
+        read => read,
+    }
+}
+
+/// Writes what a node remembers, 0600, in place of what was there. Nothing half written stays.
+pub(super) fn store_state(path: &Path, text: &[u8]) -> io::Result<()> {
+    write_whole(path, text, Existing::Replace)
 }
 
 /// Stores a new node's secret key, 0600, in directories made 0700 where they are missing.

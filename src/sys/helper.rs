@@ -1,9 +1,10 @@
 //! The helper: a small child, forked before rights are dropped, that keeps the rights needed later. It
-//! runs `upcmd` and `downcmd` and changes the TAP's MTU.
+//! runs `upcmd` and `downcmd`, changes the TAP's MTU and writes the state file.
 //!
 //! S17, S23: what it can be asked for is fixed when it is forked. Commands, environment and interface
 //! are its own copies; a request is a number, so a daemon that was taken over can have `upcmd` run once,
-//! `downcmd` once after it, and the MTU of its own TAP set within bounds, and nothing else.
+//! `downcmd` once after it, the MTU of its own TAP set within bounds, a short text without anything but numbers
+//! in its state file, and nothing else.
 //!
 //! The helper ends when the daemon's end of the socket closes. If the daemon dies without having asked
 //! for `downcmd`, the helper runs it all the same, provided the TAP had been announced as up: whatever
@@ -27,6 +28,7 @@ use mio::{Interest, Registry, Token, event};
 use crate::base::limits::{MTU_MAX, MTU_MIN};
 use crate::base::settings::InterfaceName;
 use crate::sys::child::{self, Channel, Child, Received};
+use crate::sys::files::{self, STATE_MAX};
 
 /// How long a hook may run.
 pub const HOOK_LIMIT: Duration = Duration::from_secs(30);
@@ -48,6 +50,8 @@ pub struct Plan {
     pub environment: Vec<(&'static str, String)>,
     /// How long each may run, usually [`HOOK_LIMIT`].
     pub limit: Duration,
+    /// The file of what the node remembers.
+    pub state: Option<PathBuf>,
     /// The control socket, to be removed when the daemon ends in order; it has no right to by then.
     pub socket: Option<PathBuf>,
 }
@@ -88,6 +92,8 @@ pub enum Report {
     },
     /// The MTU was set, or not, by this error number.
     MtuDone(Result<(), i32>),
+    /// The state file was written, or not, by this error number.
+    StateDone(Result<(), i32>),
 }
 
 impl Report {
@@ -95,7 +101,7 @@ impl Report {
     pub fn is_success(&self) -> bool {
         match self {
             Report::HookDone { outcome, .. } => matches!(outcome, Outcome::Exited(0) | Outcome::Skipped),
-            Report::MtuDone(result) => result.is_ok(),
+            Report::MtuDone(result) | Report::StateDone(result) => result.is_ok(),
         }
     }
 }
@@ -104,8 +110,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (which, outcome) = match *self {
             Report::MtuDone(Ok(())) => return f.write_str("the TAP's MTU was set"),
+            Report::StateDone(Ok(())) => return f.write_str("wrote the state file"),
             Report::MtuDone(Err(code)) => {
                 return write!(f, "cannot set the TAP's MTU: {}", io::Error::from_raw_os_error(code));
+            }
+            Report::StateDone(Err(code)) => {
+                return write!(f, "cannot write the state file: {}", io::Error::from_raw_os_error(code));
             }
             Report::HookDone { which: Which::Up, outcome } => ("upcmd", outcome),
             Report::HookDone { which: Which::Down, outcome } => ("downcmd", outcome),
@@ -123,13 +133,14 @@ impl fmt::Display for Report {
     }
 }
 
-/// A request: what, and a number that only an MTU uses.
+/// A request: what, and a number that only an MTU uses; behind it, what is to be stored.
 const REQUEST: usize = 3;
 /// A report: about what, how, and a number.
 const REPORT: usize = 6;
 const RUN_UP: u8 = 1;
 const RUN_DOWN: u8 = 2;
 const SET_MTU: u8 = 3;
+const STORE: u8 = 4;
 
 /// The helper as the daemon sees it. Register it with mio for reading, then call
 /// [`Helper::next_report`] until it has none.
@@ -166,6 +177,14 @@ impl Helper {
         self.request(SET_MTU, mtu)
     }
 
+    /// Asks for this text in the state file.
+    ///
+    /// # Errors
+    /// The helper is gone.
+    pub fn store(&mut self, text: &str) -> io::Result<()> {
+        self.child.channel.send(&[&[STORE, 0, 0], text.as_bytes()].concat())
+    }
+
     /// What was done since the last call.
     ///
     /// # Errors
@@ -180,12 +199,13 @@ impl Helper {
     }
 
     /// The daemon ends: runs `downcmd` and waits for it, holding the TAP open meanwhile. Waits at most
-    /// as long as both commands may take. None when the helper did not answer.
-    pub fn finish(mut self) -> Option<Report> {
+    /// as long as both commands may take. What else was still to be reported is handed to `others`. None when the
+    /// helper did not answer.
+    pub fn finish(mut self, others: &mut dyn FnMut(&Report)) -> Option<Report> {
         self.request(RUN_DOWN, 0).ok()?;
         let until = Instant::now() + 2 * (self.limit + GRACE);
-        let mut room = [0; REPORT];
         loop {
+            let mut room = [0; REPORT];
             let left = until.checked_duration_since(Instant::now())?;
             let left = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).saturating_add(1);
             child::wait_readable([self.child.channel.as_raw_fd()], Some(left));
@@ -194,7 +214,8 @@ impl Helper {
                 Received::Nothing => {}
                 Received::Message(_) => match read_report(&room) {
                     Some(report @ Report::HookDone { which: Which::Down, .. }) => return Some(report),
-                    _ => room = [0; REPORT],
+                    Some(report) => others(&report),
+                    None => {}
                 },
             }
         }
@@ -223,6 +244,7 @@ impl event::Source for Helper {
 fn write_report(report: Report) -> [u8; REPORT] {
     let (what, how, number) = match report {
         Report::MtuDone(result) => (SET_MTU, 0, result.err().unwrap_or(0)),
+        Report::StateDone(result) => (STORE, 0, result.err().unwrap_or(0)),
         Report::HookDone { which, outcome } => {
             let (how, number) = match outcome {
                 Outcome::Exited(code) => (0, code),
@@ -240,8 +262,10 @@ fn write_report(report: Report) -> [u8; REPORT] {
 
 fn read_report(&[what, how, a, b, c, d]: &[u8; REPORT]) -> Option<Report> {
     let number = i32::from_be_bytes([a, b, c, d]);
+    let done = if number == 0 { Ok(()) } else { Err(number) };
     let which = match what {
-        SET_MTU => return Some(Report::MtuDone(if number == 0 { Ok(()) } else { Err(number) })),
+        SET_MTU => return Some(Report::MtuDone(done)),
+        STORE => return Some(Report::StateDone(done)),
         RUN_UP => Which::Up,
         RUN_DOWN => Which::Down,
         _ => return None,
@@ -272,10 +296,13 @@ impl Work {
     /// One request after the other, until the daemon's end closes.
     fn serve(mut self, channel: &Channel) {
         loop {
-            let mut request = [0; REQUEST];
-            let report = match channel.receive(&mut request) {
-                Received::Message(REQUEST) => self.handle(request),
-                Received::Message(_) | Received::Nothing => None,
+            let mut room = [0; REQUEST + STATE_MAX];
+            let report = match channel.receive(&mut room) {
+                Received::Message(length) => match room[..length].split_first_chunk() {
+                    Some((request, text)) => self.handle(*request, text),
+                    None => None,
+                },
+                Received::Nothing => None,
                 Received::Closed => break,
             };
             if let Some(report) = report {
@@ -285,7 +312,8 @@ impl Work {
         self.go_down();
     }
 
-    fn handle(&mut self, [what, high, low]: [u8; REQUEST]) -> Option<Report> {
+    fn handle(&mut self, [what, high, low]: [u8; REQUEST], text: &[u8]) -> Option<Report> {
+        let code = |error: io::Error| error.raw_os_error().unwrap_or(libc::EINVAL);
         match what {
             RUN_UP => Some(Report::HookDone { which: Which::Up, outcome: self.come_up() }),
             RUN_DOWN => {
@@ -298,7 +326,12 @@ impl Work {
             }
             SET_MTU => {
                 let done = self.set_mtu(u16::from_be_bytes([high, low]));
-                Some(Report::MtuDone(done.map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))))
+                Some(Report::MtuDone(done.map_err(code)))
+            }
+            // S23: nothing that anybody could take for a command, or for a setting.
+            STORE if text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'.' | b':' | b'[' | b']' | b' ' | b'\n')) => {
+                let path = self.plan.state.as_deref()?;
+                Some(Report::StateDone(files::store_state(path, text).map_err(code)))
             }
             _ => None,
         }
@@ -413,6 +446,7 @@ mod tests {
             down,
             environment: vec![("NODE_ID", "00ff".into()), ("NETWORK", "HOME".into())],
             limit: Duration::from_secs(20),
+            state: None,
             socket: None,
         }
     }
@@ -434,6 +468,38 @@ mod tests {
 
     fn say(word: &str, place: &Scratch) -> Option<String> {
         Some(format!("echo {word} >>{}/said", place.path().display()))
+    }
+
+    #[test]
+    fn what_is_remembered_is_written_and_nothing_else() {
+        let _guard = child::forking();
+        // S23: who has taken the daemon over writes numbers into one file, no command and no setting.
+        let place = Scratch::new();
+        let path = place.path().join("state");
+        let mut helper = Helper::spawn(Plan { state: Some(path.clone()), ..plan(None, None) }).unwrap();
+        let text = "1f2e 192.0.2.1:7000\n1f2e [2001:db8::1]:7000\n";
+        helper.store(text).unwrap();
+        assert_eq!(report(&mut helper), Report::StateDone(Ok(())));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        helper.store("psk 1\n").unwrap();
+        helper.store("$(reboot)\n").unwrap();
+        helper.store("1f2e 192.0.2.2:7000\n").unwrap();
+        assert_eq!(report(&mut helper), Report::StateDone(Ok(())), "the only one that was done");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1f2e 192.0.2.2:7000\n");
+        drop(helper);
+    }
+
+    #[test]
+    fn a_state_file_that_cannot_be_written_is_told() {
+        let _guard = child::forking();
+        // S24
+        let place = Scratch::new();
+        let path = place.path().join("missing/state");
+        let mut helper = Helper::spawn(Plan { state: Some(path), ..plan(None, None) }).unwrap();
+        helper.store("1f 192.0.2.1:7000\n").unwrap();
+        let told = report(&mut helper);
+        assert!(!told.is_success());
+        assert!(told.to_string().starts_with("cannot write the state file: No such file"), "{told}");
     }
 
     #[test]
@@ -516,7 +582,7 @@ mod tests {
         let place = Scratch::new();
         let mut helper = Helper::spawn(plan(say("up", &place), say("down", &place))).unwrap();
         helper.announce_up().unwrap();
-        let done = helper.finish().unwrap();
+        let done = helper.finish(&mut |_| ()).unwrap();
         assert_eq!(done, Report::HookDone { which: Which::Down, outcome: Outcome::Exited(0) });
         assert_eq!(std::fs::read_to_string(place.path().join("said")).unwrap(), "up\ndown\n");
     }
@@ -537,7 +603,7 @@ mod tests {
         let _guard = child::forking();
         let place = Scratch::new();
         let helper = Helper::spawn(plan(say("up", &place), say("down", &place))).unwrap();
-        let done = helper.finish().unwrap();
+        let done = helper.finish(&mut |_| ()).unwrap();
         assert_eq!(done, Report::HookDone { which: Which::Down, outcome: Outcome::Skipped });
         assert!(!place.path().join("said").exists());
     }

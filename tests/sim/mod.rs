@@ -32,6 +32,7 @@ use peervpn::base::ids::{HostId, Mac, ShortId};
 use peervpn::base::outbox::Outbox;
 use peervpn::base::settings::DEFAULT_PORT;
 use peervpn::base::time::{Duration, Instant};
+use peervpn::mesh::remembered::Place;
 use peervpn::node::Node;
 use sha2::{Digest, Sha256};
 
@@ -73,6 +74,8 @@ struct Member {
     /// How often it was started before.
     life: u32,
     node: Option<Node>,
+    /// What its last life remembered.
+    remembered: Vec<Place>,
     out: Outbox,
     due: Option<Instant>,
     ways: BTreeMap<ShortId, Way>,
@@ -211,6 +214,7 @@ impl World {
             mac: Mac([2, 0, 0, 0, high, low]),
             life: 0,
             node: None,
+            remembered: Vec::new(),
             out: pool::take(),
             due: None,
             ways: BTreeMap::new(),
@@ -329,6 +333,9 @@ impl World {
         if let Some(key) = member.spec.next_key() {
             node.accept_next(&settings.network, &key);
         }
+        if member.spec.remembers {
+            node.remember(self.now, &member.remembered);
+        }
         member.node = Some(node);
         self.tell_addresses(id);
         self.set_timer(id);
@@ -336,12 +343,25 @@ impl World {
 
     /// Ends a node with a goodbye.
     pub fn stop(&mut self, id: Id) {
+        self.remember(id);
         self.input(id, None, |node, now, out| node.stop(now, out));
-        self.crash(id);
+        self.end(id);
     }
 
     /// Ends a node without a word.
     pub fn crash(&mut self, id: Id) {
+        self.remember(id);
+        self.end(id);
+    }
+
+    fn remember(&mut self, id: Id) {
+        let member = &mut self.members[id.0];
+        if let Some(node) = &mut member.node {
+            member.remembered = node.remembered().to_vec();
+        }
+    }
+
+    fn end(&mut self, id: Id) {
         let member = &mut self.members[id.0];
         member.node = None;
         member.ways.clear();

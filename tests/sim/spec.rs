@@ -43,6 +43,8 @@ pub struct NodeSpec {
     pub lan_discovery: LanDiscovery,
     /// Whether it asks its NAT for a port.
     pub port_mapping: bool,
+    /// Whether it remembers from one life to the next where it reached others.
+    pub remembers: bool,
     /// Where it is attached.
     pub site: Site,
     /// Its addresses there; none lets the world choose one on the Internet.
@@ -67,6 +69,7 @@ pub fn member() -> NodeSpec {
         ciphers: Vec::new(),
         lan_discovery: LanDiscovery::Yes,
         port_mapping: true,
+        remembers: false,
         site: Site::INTERNET,
         addresses: Vec::new(),
     }
@@ -124,6 +127,12 @@ impl NodeSpec {
     /// Asks its NAT for nothing.
     pub fn unmapped(mut self) -> NodeSpec {
         self.port_mapping = false;
+        self
+    }
+
+    /// Remembers where it reached others.
+    pub fn remembering(mut self) -> NodeSpec {
+        self.remembers = true;
         self
     }
 
@@ -217,6 +226,7 @@ impl NodeSpec {
             relay: self.relay,
             use_relay: self.use_relay,
             keyfile: None,
+            statefile: None,
             privileges: None,
             call_filter: CallFilter::Off,
             status_group: None,

@@ -1,6 +1,6 @@
 //! Nodes end, with a goodbye or without, and come again, as themselves or as someone new.
 
-use crate::sim::spec::{member, public};
+use crate::sim::spec::{NodeSpec, member, public};
 use crate::sim::{Id, World};
 use crate::{minutes, ms, secs};
 
@@ -110,4 +110,63 @@ fn two_with_one_identity_do_not_break_the_third() {
     assert!(world.ping(a, other, ms(100)).is_some());
     world.crash(twin);
     assert!(world.talks_within(b, a, minutes(1)).is_some());
+}
+
+/// Two nodes, at home on the Internet, that met by way of a third, which is no more.
+fn without_the_one_all_start_from(world: &mut World, first: NodeSpec) -> (Id, Id) {
+    let hub = world.add(member().at(public(1)));
+    let a = world.add(first.at(public(2)).knows(public(1)));
+    let b = world.add(member().at(public(3)).knows(public(1)));
+    assert!(world.talks_within(a, b, secs(10)).is_some());
+    world.run_for(minutes(2));
+    world.crash(hub);
+    (a, b)
+}
+
+#[test]
+fn who_remembers_finds_the_mesh_when_no_initial_peer_is_there() {
+    for keep_identity in [true, false] {
+        let mut world = World::new(21);
+        let (a, b) = without_the_one_all_start_from(&mut world, member().remembering());
+        world.stop(a);
+        world.run_for(minutes(15));
+        world.start(a, keep_identity);
+        assert!(world.talks_within(a, b, secs(5)).is_some(), "identity kept: {keep_identity}");
+    }
+}
+
+#[test]
+fn who_remembers_does_not_need_to_have_the_others_as_they_were() {
+    // Whoever is there is a member, or no handshake succeeds.
+    let mut world = World::new(22);
+    let (a, b) = without_the_one_all_start_from(&mut world, member().remembering());
+    world.stop(a);
+    world.restart(b, false);
+    world.run_for(minutes(15));
+    world.start(a, true);
+    assert!(world.talks_within(a, b, secs(10)).is_some());
+}
+
+#[test]
+fn who_does_not_remember_waits_for_an_initial_peer() {
+    let mut world = World::new(23);
+    let (a, b) = without_the_one_all_start_from(&mut world, member());
+    world.stop(a);
+    // As long as the other does not look for it.
+    world.run_for(minutes(15));
+    world.start(a, true);
+    assert!(world.talks_within(a, b, minutes(10)).is_none());
+}
+
+#[test]
+fn who_remembers_tries_again_when_the_others_come_later_than_it() {
+    let mut world = World::new(24);
+    let (a, b) = without_the_one_all_start_from(&mut world, member().remembering());
+    world.stop(a);
+    world.crash(b);
+    world.run_for(minutes(15));
+    world.start(a, true);
+    world.run_for(minutes(60));
+    world.start(b, true);
+    assert!(world.talks_within(a, b, secs(40)).is_some());
 }
