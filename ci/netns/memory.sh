@@ -39,6 +39,10 @@ echo "what is this" >>"$state"
 run_node a
 soon 20 "what makes no sense costs nothing but itself" answers a 10.99.0.30
 check "and is told" grep -q "$state: it makes no sense; nothing more is remembered" "$LAB/a.log"
+
+halt a || fail "a does not end well"
 rm -r "$LAB/kept"
+run_node hub a
+soon 40 "a starts anew, from the hub" answers a 10.99.0.10
 halt a || fail "a does not end well"
 check "a state file that cannot be written is told" grep -q "cannot write the state file: No such file" "$LAB/a.log"
