@@ -30,5 +30,10 @@ for round in 1 2 3; do
     note "$((($(date +%s%N) - begun) / 1000000)) ms after its start"
     check "a reaches it" answers a 10.99.0.2
 done
+for _ in {4..20}; do
+    halt b KILL || true
+    run_node b
+done
+soon 15 "killed twenty times, it reaches a" answers b 10.99.0.1
 peers=$(status a | grep -c 192.0.2.2 || true)
 check "a knows one peer, not its ghosts" test "$peers" = 1
