@@ -98,6 +98,8 @@ make_room() {
     SMALL+=',"-Cllvm-args=-mips-tail-calls","-Cllvm-args=-disable-block-placement"'
     SMALL+=',"-Cllvm-args=-skip-mips-long-branch","-Cllvm-args=-enable-tail-merge=true","-Cllvm-args=-tail-merge-size=2"'
     SMALL+=',"-Cllvm-args=-disable-machine-sink","-Cllvm-args=-join-splitedges"'
+    # No end of a block is copied to where it is jumped from.
+    SMALL+=',"-Cllvm-args=-disable-early-taildup"'
 }
 
 # The cipher and the hash, as in the profiles of Cargo.toml, and whose generics they are made of.
