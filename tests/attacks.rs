@@ -11,7 +11,8 @@ use std::net::SocketAddr;
 use peervpn::base::event::{Event, Heard, NatKind};
 use peervpn::base::ids::{CircuitId, HostId, NodeId, SessionIndex};
 use peervpn::base::limits::{
-    CIRCUIT_PACKETS, HINTS_BURST, HINTS_PER_SECOND, PACKETS, PLACE_BURST, PORTS_GUESSED, STRANGERS_PAUSE,
+    CIRCUIT_PACKETS, CIRCUITS_PER_PEER, HINTS_BURST, HINTS_PER_SECOND, NEWS_BURST, NEWS_EVERY, PACKETS,
+    PLACE_BURST, PORTS_GUESSED, REKEY_BURST, STRANGERS_PAUSE,
 };
 use peervpn::base::outbox::Outbox;
 use peervpn::base::packet::Packet;
@@ -375,7 +376,8 @@ fn one_member_cannot_keep_all_others_from_a_relayed_peer() {
         assert!(!sent.is_empty());
     }
     let target = foes[1].id();
-    for n in 0..300 {
+    // More than one node may have, if an older one stayed beside each newer.
+    for n in 0..2 * u32::try_from(CIRCUITS_PER_PEER).expect("small") + 1 {
         let open = foes[0].control(bench.now, &Control::OpenCircuit { mine: CircuitId(n), target });
         let sent = bench.feed(foes[0].at, &open);
         bench.serve(&mut foes, sent, &mut Vec::new());
@@ -385,6 +387,26 @@ fn one_member_cannot_keep_all_others_from_a_relayed_peer() {
     let mut seen = Vec::new();
     bench.serve(&mut foes, sent, &mut seen);
     assert_eq!(controls(&seen, 1, 5).count(), 1, "an offer to the target");
+}
+
+#[test]
+fn who_offers_no_relay_carries_nothing_whoever_asks() {
+    // S15: honest nodes do not ask it.
+    let mut bench = Bench::new(member());
+    let mut foes = [50, 51].map(|n| Foe::new(n, Capabilities(0)));
+    for foe in &mut foes {
+        foe.join(&mut bench);
+    }
+    let target = foes[1].id();
+    let open = foes[0].control(bench.now, &Control::OpenCircuit { mine: CircuitId(1), target });
+    let sent = bench.feed(foes[0].at, &open);
+    let mut seen = Vec::new();
+    bench.serve(&mut foes, sent, &mut seen);
+    assert_eq!(
+        (controls(&seen, 0, 7).count(), controls(&seen, 1, 5).count()),
+        (1, 0),
+        "refused, not offered"
+    );
 }
 
 #[test]
@@ -470,8 +492,8 @@ fn a_second_message_in_another_s_name_proves_nothing() {
     let mut to_victim: usize = 0;
     let sent = bench.feed(victim, state.message());
     to_victim += sent.iter().filter(|(to, _)| *to == victim).map(|(_, bytes)| bytes.len()).sum::<usize>();
-    for _ in 0..20 {
-        let sent = bench.broadcast(1500);
+    for length in [1500, 60, 14].repeat(20) {
+        let sent = bench.broadcast(length);
         to_victim += sent.iter().filter(|(to, _)| *to == victim).map(|(_, bytes)| bytes.len()).sum::<usize>();
     }
     // One hint may cause one datagram, and 154 bytes came in the victim's name.
@@ -765,6 +787,49 @@ fn a_member_that_rekeys_all_the_time_leaves_indexes_for_others() {
     }
     let answered = (60..70).filter(|&n| answers_a_newcomer(&mut bench, n)).count();
     assert_eq!(answered, 10, "of 10 newcomers; {:?}", bench.out.tally());
+}
+
+#[test]
+fn a_member_that_rekeys_all_the_time_does_not_have_the_processor_for_itself() {
+    // S12: each costs as much as a hundred frames.
+    let mut bench = Bench::new(member());
+    let mut foe = Foe::new(50, Capabilities(0));
+    foe.join(&mut bench);
+    let answered = (0..100).filter(|_| rekey_inside(&mut foe, &mut bench)).count();
+    assert_eq!(answered, REKEY_BURST as usize);
+}
+
+#[test]
+fn a_member_that_comes_and_goes_does_not_have_everybody_told_each_time() {
+    // S12: one that is told answers at once, and so could be told again.
+    let mut bench = Bench::new(member());
+    let mut foes = [50, 51].map(|n| Foe::new(n, Capabilities(0)));
+    foes[0].join(&mut bench);
+    let mut told = 0;
+    let began = bench.now;
+    for turn in 0..600 {
+        // Two seconds here, two seconds gone, for a minute.
+        let sent = match (turn % 40, foes[1].session.is_some()) {
+            (0, _) => foes[1].join(&mut bench),
+            (20, true) => {
+                let close = foes[1].seal(bench.now, Kind::Close, &[]);
+                foes[1].session = None;
+                bench.feed(foes[1].at, &close)
+            }
+            _ => Vec::new(),
+        };
+        let mut seen = Vec::new();
+        bench.serve(&mut foes, sent, &mut seen);
+        seen.extend(bench.run(&mut foes, SECOND / 10));
+        for news in controls(&seen, 0, 2).filter_map(|sent| sent.plain.as_ref()) {
+            let sequence = u32::from_be_bytes(*news.2[1..].first_chunk().expect("a number"));
+            let heard = foes[0].control(bench.now, &Control::Announced { sequence, wanted: &[] });
+            bench.feed(foes[0].at, &heard);
+            told += 1;
+        }
+    }
+    let most = u128::from(NEWS_BURST) + bench.now.since(began).as_millis() / NEWS_EVERY.as_millis();
+    assert!((5..=most).contains(&told), "told {told} times, {most} at most");
 }
 
 #[test]

@@ -444,6 +444,39 @@ mod tests {
     }
 
     #[test]
+    fn the_secret_before_is_good_until_the_next_one_is_due() {
+        // S2: whether or not anybody has come for it since.
+        let (mut admission, mut random) = (fresh(), Random::new([1; 32]));
+        let place: SocketAddr = "192.0.2.1:7000".parse().unwrap();
+        let mut message = |now: Instant, n: u16, admission: &mut Admission| {
+            let mut message = hello(n);
+            let token = admission.token(now, &mut random, &message, place);
+            message[HELLO1_SEALED..].copy_from_slice(&token);
+            message
+        };
+        let at = |seconds: u64| Instant::ZERO + Duration::from_secs(seconds);
+        let first = message(at(0), 1, &mut admission);
+        let (life, second_at) = (TOKEN_LIFE.as_secs(), TOKEN_LIFE.as_secs() + 10);
+        let second = message(at(second_at), 2, &mut admission);
+        let good = |seconds: u64| [first, second].map(|each| admission.has_token(at(seconds), &each, place));
+        assert_eq!(good(second_at + life - 1), [true, true]);
+        assert_eq!(good(second_at + life), [false, true]);
+        assert_eq!(good(second_at + 2 * life), [false, false]);
+    }
+
+    #[test]
+    fn all_networks_together_get_no_more_than_the_node_has_for_them() {
+        // S2: a flood that names another network each time.
+        let mut admission = fresh();
+        let mut answer = |n: u16| {
+            let path = from(&format!("192.{}.{}.1:7000", n / 250, n % 250));
+            admission.may_answer(Instant::ZERO, path)
+        };
+        let answered = (0..1000).filter(|n| answer(*n)).count();
+        assert_eq!(answered, NETWORK_BURST as usize);
+    }
+
+    #[test]
     fn what_a_handshake_costs_scales_what_is_done_for_strangers() {
         let answered = |cost: Duration| {
             let mut admission = fresh();

@@ -148,6 +148,18 @@ mod tests {
     }
 
     #[test]
+    fn no_more_than_so_many_rest() {
+        // S12: the oldest is free again before its time.
+        let mut random = Random::new([1; 32]);
+        let mut indexes = Indexes::new(1);
+        for _ in 0..INDEXES_RESTING + 5 {
+            let index = indexes.fresh(at(0), &mut random, Owner::Answer, 0).unwrap();
+            indexes.release(at(0), index);
+        }
+        assert_eq!((indexes.owners.len(), indexes.resting.len()), (INDEXES_RESTING, INDEXES_RESTING));
+    }
+
+    #[test]
     fn a_full_table_pushes_no_session_out() {
         let mut random = Random::new([1; 32]);
         let mut indexes = Indexes::new(1);

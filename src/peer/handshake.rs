@@ -492,6 +492,30 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_a_member_changed_on_the_way_opens_nothing() {
+        // S3: whoever has the network's key can stamp anew what he changed. The tag is not his to make.
+        const STAMP_AT: usize = HELLO2 - TOKEN;
+        let (alice, bob) = (alice(), bob());
+        let await_m2 = hello(&alice);
+        let await_m3 = answer(&bob, await_m2.message()).unwrap();
+        let own = Hello1::ephemeral_of(await_m2.message()).unwrap();
+        for (at, flipped) in flips(await_m3.message()) {
+            let mut hello =
+                Hello2::read(&flipped).unwrap_or_else(|_| Hello2::read(await_m3.message()).unwrap());
+            hello.stamp = alice.key.stamp.tag(&hello.covered(own));
+            let refused = await_m2.handle(&alice, &hello.to_bytes()).err();
+            let wanted = match at {
+                // What is not part of the message itself is written anew.
+                0..2 | STAMP_AT.. => None,
+                2..6 => Some(Discard::UnknownIndex),
+                6..10 => Some(Discard::Malformed),
+                _ => Some(Discard::BadKey),
+            };
+            assert_eq!(refused, wanted, "byte {at}");
+        }
+    }
+
+    #[test]
     fn messages_in_another_role_are_refused() {
         let (alice, bob) = (alice(), bob());
         let await_m2 = hello(&alice);

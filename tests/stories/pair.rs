@@ -2,6 +2,7 @@
 
 use peervpn::base::event::Event;
 use peervpn::base::ids::HostId;
+use peervpn::base::limits::FAILURES;
 
 use crate::sim::link::Link;
 use crate::sim::spec::{NodeSpec, member, public};
@@ -134,6 +135,28 @@ fn one_injected_packet_never_kills_a_handshake() {
         });
         assert!(world.talks_within(b, a, ms(FIRST_PING)).is_some(), "byte {at}");
     }
+}
+
+#[test]
+fn any_number_of_injected_packets_kills_no_handshake() {
+    // S5a: before every handshake message come twice as many copies as we would bear from one who has the network's
+    // key, each with another bit flipped.
+    let mut world = World::new(160);
+    let (a, b) = pair(&mut world);
+    world.meddle(|datagram| {
+        if datagram.bytes[0] > 3 {
+            return vec![datagram];
+        }
+        let flipped = |n: usize| {
+            let mut copy = datagram.clone();
+            let bit = n * 9 % (8 * copy.bytes.len());
+            copy.bytes[bit / 8] ^= 1 << (bit % 8);
+            copy
+        };
+        let copies = 2 * usize::from(FAILURES);
+        (0..copies).map(flipped).chain([datagram.clone()]).collect()
+    });
+    assert!(world.talks_within(b, a, ms(FIRST_PING)).is_some());
 }
 
 #[test]
