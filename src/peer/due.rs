@@ -144,7 +144,7 @@ impl Peer {
 
     fn poll_mtu(&mut self, now: Instant) -> Option<Action> {
         self.path.filter(|_| !self.is_lost())?;
-        let (number, length) = self.mtus.poll(now, self.live.last_heard(), self.rtt)?;
+        let (number, length) = self.mtus.poll(now, self.live.last_heard(), self.rtt())?;
         Some(Action::Probe { number, length })
     }
 

@@ -27,6 +27,7 @@ use crate::crypto::macs::{Due, Foreseen};
 use crate::peer::mtu::Mtus;
 use crate::peer::path::{Candidate, Liveness, Path, Places};
 use crate::peer::question::Questions;
+use crate::peer::rank::RoundTrip;
 use crate::peer::session::Traffic;
 use crate::peer::sessions::{Link, Sessions};
 use crate::wire::envelope::Kind;
@@ -79,7 +80,7 @@ pub struct Peer {
     live: Liveness,
     mtus: Mtus,
     questions: Questions,
-    rtt: Option<Duration>,
+    rtt: Option<RoundTrip>,
     /// Nothing came by the path in use though it was asked: another will do.
     doubt: bool,
     /// Whether nothing came any more by the path before the one in use.
@@ -196,7 +197,7 @@ impl Peer {
 
     /// The last measured round trip on the path in use.
     pub fn rtt(&self) -> Option<Duration> {
-        self.rtt
+        self.rtt.map(|rtt| rtt.last)
     }
 
     /// When it was last heard.

@@ -47,6 +47,23 @@ pub fn is_better(old: (SocketAddr, Duration), new: (SocketAddr, Duration)) -> bo
     }
 }
 
+/// How long packets take to the peer and back by the path in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoundTrip {
+    /// As measured last.
+    pub last: Duration,
+    /// The least of late, which noise cannot make less. Others are compared with it.
+    pub least: Duration,
+}
+
+impl RoundTrip {
+    /// With one more measurement. What was the least counts less each time, so that a path that became slow is left.
+    pub fn measured(before: Option<RoundTrip>, last: Duration) -> RoundTrip {
+        let least = before.map_or(last, |before| last.min(before.least + before.least / 16 + NOISE / 8));
+        RoundTrip { last, least }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +101,19 @@ mod tests {
         ] {
             assert_eq!(is_better(old, new), left, "{old:?} for {new:?}");
         }
+    }
+
+    #[test]
+    fn one_slow_answer_does_not_make_a_path_slow_but_forty_do() {
+        let ms = Duration::from_millis;
+        let after = |slow: usize| {
+            let begin = RoundTrip::measured(None, ms(10));
+            (0..slow).fold(begin, |before, _| RoundTrip::measured(Some(before), ms(80)))
+        };
+        assert_eq!(after(0), RoundTrip { last: ms(10), least: ms(10) });
+        assert_eq!(after(1).last, ms(80));
+        assert!(after(1).least < ms(12) && after(40).least == ms(80), "{:?} {:?}", after(1), after(40));
+        assert_eq!(RoundTrip::measured(Some(after(40)), ms(9)).least, ms(9));
     }
 
     #[test]

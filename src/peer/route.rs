@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use crate::base::limits::{CONFIRM_EVERY, FIRST_PAUSE, PROBE_AFTER};
 use crate::base::time::{Duration, Instant, earliest};
 use crate::peer::path::{CHALLENGE_LEN, Candidate, Nonce, Path};
-use crate::peer::rank::is_better;
+use crate::peer::rank::{RoundTrip, is_better};
 use crate::peer::{Metering, Peer};
 use crate::wire::control::Endpoints;
 
@@ -113,7 +113,7 @@ impl Peer {
         let answered = self.questions.answered(now, from, nonce);
         let rtt = answered.and_then(|answered| answered.rtt);
         if self.path == Some(from) {
-            self.rtt = rtt.or(self.rtt);
+            self.rtt = rtt.map(|rtt| RoundTrip::measured(self.rtt, rtt)).or(self.rtt);
             return;
         }
         let Path::Direct(address) = from else { return };
@@ -124,7 +124,7 @@ impl Peer {
             || proves_candidate && (seeking || !self.leads)
         {
             self.take_path(now, from);
-            self.rtt = rtt;
+            self.rtt = rtt.map(|rtt| RoundTrip::measured(None, rtt));
         } else if proves_candidate && let Some(candidate) = self.candidate.as_mut() {
             candidate.move_later(now);
             self.attention = true;
@@ -145,7 +145,7 @@ impl Peer {
     /// Whether this node chooses, and likes that address better than the one in use.
     fn prefers(&self, address: SocketAddr, rtt: Option<Duration>) -> bool {
         let known = self.address().zip(self.rtt).zip(rtt);
-        self.leads && known.is_some_and(|(old, rtt)| is_better(old, (address, rtt)))
+        self.leads && known.is_some_and(|((old, known), rtt)| is_better((old, known.least), (address, rtt)))
     }
 
     // ---- the path ----
