@@ -52,7 +52,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Explain { target, name } => {
             print(&inquire::explanation(&target, name.as_deref()).map_err(failed)?)
         }
-        Command::Setup(wanted) => print(&setup::run(&wanted, &new_psk).map_err(failed)?),
+        Command::Setup(wanted) => print(&setup::run(&wanted, &new_psk).map_err(misled)?),
         Command::GenPsk => print(&Zeroizing::new(new_psk().map_err(failed)?.to_string() + "\n")),
         Command::Id(source) => {
             let settings = configure(&source)?.settings;
@@ -166,7 +166,7 @@ fn read(source: &Source) -> Result<(String, files::Configuration), Failure> {
         }
         Source::File(path) => read_file(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if !path.as_os_str().as_encoded_bytes().contains(&b'/') => {
-                Failure(2, format!("peervpn: {error}; nor is it a command, see peervpn --help"))
+                Failure(2, format!("peervpn: {error}; 'peervpn setup' makes one, 'peervpn --help' names the commands"))
             }
             _ => unread(error),
         }),
@@ -367,6 +367,13 @@ fn unread(error: io::Error) -> Failure {
 
 fn failed(why: impl ToString) -> Failure {
     Failure(1, format!("peervpn: {}", why.to_string()))
+}
+
+/// What was said to `setup` may be wrong, or what it did may have failed.
+fn misled(error: io::Error) -> Failure {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    let wrong = matches!(error.kind(), InvalidInput | InvalidData | UnexpectedEof);
+    Failure(if wrong { 2 } else { 1 }, format!("peervpn: {error}"))
 }
 
 /// Writes to standard output. Whoever reads it may have seen enough (`| head`): that is no failure.

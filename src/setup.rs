@@ -43,6 +43,9 @@ pub fn run(
         }
     };
     let reached_at = reached_at.map(|host| with_port(host, &plan.port));
+    if let Some(Err(why)) = reached_at.as_deref().map(|host| judge("initpeers", host)) {
+        return Err(failure(io::ErrorKind::InvalidInput, why));
+    }
     let kept = place.write(&plan, wanted.replace)?;
     Ok(farewell(&plan, &place, kept.as_deref(), reached_at.as_deref()))
 }
@@ -154,8 +157,8 @@ fn backup_of(file: &Path) -> PathBuf {
 
 /// A host as `initpeers` wants it, with this node's port unless it names one.
 fn with_port(host: String, port: &str) -> String {
-    let has_port =
-        host.rsplit_once(':').is_some_and(|(front, _)| !front.contains(':') || front.ends_with(']'));
+    let has_port = host.contains(' ')
+        || host.rsplit_once(':').is_some_and(|(front, _)| !front.contains(':') || front.ends_with(']'));
     match has_port {
         true => host,
         false if host.contains(':') => format!("[{}]:{port}", host.trim_matches(['[', ']'])),
@@ -363,6 +366,7 @@ mod tests {
             ("203.0.113.10", "203.0.113.10:7001"),
             ("2001:db8::1", "[2001:db8::1]:7001"),
             ("[2001:db8::1]:7", "[2001:db8::1]:7"),
+            ("2001:db8::1 7", "2001:db8::1 7"),
         ] {
             assert_eq!(with_port(host.to_owned(), "7001"), expected);
         }

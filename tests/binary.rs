@@ -122,7 +122,7 @@ fn what_is_there_is_replaced_only_when_asked_for_and_kept_then() {
     run(&["setup", "--to", file.path()]).refused(1, &["stays as it is", "--replace"]);
     assert_eq!(fs::read_to_string(&file.0).unwrap(), "mine\n");
     // A wrong answer leaves it too.
-    run(&["setup", "--to", file.path(), "--replace", "--port", "70000"]).refused(1, &["port", "70000"]);
+    run(&["setup", "--to", file.path(), "--replace", "--port", "70000"]).refused(2, &["port", "70000"]);
     assert_eq!(fs::read_to_string(&file.0).unwrap(), "mine\n");
     let said = run(&["setup", "--to", file.path(), "--replace"]);
     let kept = Scratch(format!("{}.old", file.path()).into());
@@ -159,7 +159,7 @@ fn no_invitation_no_configuration() {
     ];
     for (input, why) in answers {
         let ended = run_with_input(&["setup", "--join", "--to", file.path()], input);
-        ended.refused(1, &[why]);
+        ended.refused(2, &[why]);
         assert!(!file.0.exists());
     }
 }

@@ -44,6 +44,9 @@ check "which is the one that README.md shows" \
 check "whose file is for root alone" test "$(on home stat -c '%a %U' /etc/peervpn/peervpn.conf)" = "600 root"
 follow README.md home
 check "the ways are direct" status_says home "direct 198.51.100.10:7000"
+for page in troubleshooting status; do
+    follow "docs/$page.md" home
+done
 
 # What the init script does with a section is ci/openwrt's affair; it runs the program as here.
 line=$(invitation home)

@@ -121,7 +121,10 @@ impl Plan {
     /// The command that brings the next node in, from a shell. `reached_at` is where this node is reached by others.
     pub fn invitation(&self, reached_at: Option<&str>) -> Zeroizing<String> {
         let mut line = Zeroizing::new(String::with_capacity(4096));
-        let peer = reached_at.or(self.peer.as_deref()).unwrap_or("-").replace(' ', ":");
+        // One is enough, since all others are found through it, and is one word.
+        let peers = value::hosts(reached_at.or(self.peer.as_deref()).unwrap_or_default());
+        let peer = peers.ok().and_then(|peers| peers.first().map(ToString::to_string));
+        let peer = peer.unwrap_or_else(|| "-".to_owned());
         line.push_str("echo '");
         // Its normal form is one word, and the same network.
         let network = NetworkName::new(&self.network);
@@ -232,6 +235,9 @@ mod tests {
             (Some("a:1"), Some("b:2"), Some("b:2")),
             (None, None, None),
             (None, Some("vps.example.org 7000"), Some("vps.example.org:7000")),
+            (Some("2001:db8::1 7001"), None, Some("[2001:db8::1]:7001")),
+            (Some("2001:db8::1"), None, Some("[2001:db8::1]:7000")),
+            (Some("a 1 b 2"), None, Some("a:1")),
         ] {
             let plan = Plan { network: "my flats".into(), peer: peer.map(str::to_owned), ..plan() };
             let line = plan.invitation(reached_at);
