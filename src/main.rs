@@ -165,9 +165,10 @@ fn read(source: &Source) -> Result<(String, files::Configuration), Failure> {
             Ok(("standard input".into(), files::read_configuration(Path::new("-")).map_err(unread)?))
         }
         Source::File(path) => read_file(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound if !path.as_os_str().as_encoded_bytes().contains(&b'/') => {
-                Failure(2, format!("peervpn: {error}; 'peervpn setup' makes one, 'peervpn --help' names the commands"))
-            }
+            io::ErrorKind::NotFound if !path.as_os_str().as_encoded_bytes().contains(&b'/') => Failure(
+                2,
+                format!("peervpn: {error}; 'peervpn setup' makes one, 'peervpn --help' names the commands"),
+            ),
             _ => unread(error),
         }),
         Source::Uci(name) => Err(Failure(2, format!("peervpn: '{name}' is a network, not a file"))),

@@ -30,6 +30,8 @@ use crate::wire::control::{Control, Endpoints, Meeting};
 pub struct Punch {
     /// What it said of its NAT.
     pub nat: NatKind,
+    /// Where the third that told of it last sees it.
+    seen: Option<SocketAddr>,
     /// Names our last request, whose answer is awaited.
     token: [u8; 8],
     asked: Option<Instant>,
@@ -48,6 +50,7 @@ impl Punch {
     pub fn new(now: Instant) -> Punch {
         Punch {
             nat: NatKind::Unknown,
+            seen: None,
             token: [0; 8],
             asked: None,
             third: 0,
@@ -204,6 +207,7 @@ impl Mesh {
             return Err(Discard::Unexpected);
         }
         member.punch.nat = punch.nat;
+        member.punch.seen = named.iter().next();
         member.peer.name_endpoints(now, named);
         let settled = member.peer.direct().is_some() && !member.peer.is_doubtful();
         if !settled && member.punch.volley.is_none() {
@@ -291,7 +295,7 @@ impl Mesh {
     fn guess_ports(&mut self, now: Instant, far: PeerKey, out: &mut Outbox) {
         let Some(member) = self.peers.get(far) else { return };
         let guess = member.punch.volleys > 1 && member.punch.nat == NatKind::Symmetric;
-        let seen = member.peer.endpoints().named.iter().next().filter(SocketAddr::is_ipv4);
+        let seen = member.punch.seen.filter(SocketAddr::is_ipv4);
         let Some(seen) = seen.filter(|_| guess && self.nat() != NatKind::Symmetric) else { return };
         if !self.hints.take_row(now, seen.ip()) {
             return;

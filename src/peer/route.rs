@@ -25,11 +25,16 @@ impl Peer {
         }
     }
 
-    /// Notes where it says itself that it is, in place of what it said before.
+    /// Notes where it says itself that it is, in place of what it said before. What is new comes first: others have had
+    /// their share of what may be sent to one host (S2).
     pub fn name_endpoints(&mut self, now: Instant, named: Endpoints) {
-        let new = named.iter().any(|address| !self.endpoints.has(address));
-        self.endpoints.named = named;
-        if new {
+        let old = self.endpoints;
+        let fresh = named.iter().filter(|address| !old.has(*address));
+        let as_before = old.named.iter().filter(|address| named.has(*address));
+        self.endpoints.named = Endpoints::default();
+        let ordered = fresh.chain(as_before).chain(named.iter());
+        ordered.for_each(|address| self.endpoints.named.append(address));
+        if named.iter().any(|address| !old.has(address)) {
             self.news_of_address(now);
         }
     }

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use peervpn::base::event::{Event, MapState, Refusal};
+use peervpn::base::event::{Event, MapState, Refusal, Way};
 
 use crate::sim::gateway::Gateway;
 use crate::sim::nat::NatSpec;
@@ -170,4 +170,24 @@ fn whose_own_address_is_public_asks_nobody() {
     world.run_for(minutes(5));
     assert_eq!((world.mapping_of(a), world.mapping_of(b)), (None, None));
     assert_eq!((world.gateway(site).asked, world.gateway(home).asked), (0, 0));
+}
+
+#[test]
+fn a_port_that_is_given_later_is_tried_before_those_that_were_tried() {
+    // What may be sent to one host is used up by then, by trying the port that only the hub is let in at.
+    let mut soon = 0;
+    for seed in 0..20 {
+        let (mut world, site, [a, b]) =
+            two_homes(seed, |gateway| (gateway.pcp, gateway.nat_pmp) = (false, false));
+        world.run_for(secs(15 + seed));
+        assert!(matches!(world.way(b, a), Some(Way::Relayed(_))), "seed {seed}");
+        world.nat(site).gateway.as_mut().expect("it has one").pcp = true;
+        world.network_changed(a);
+        let direct = |world: &World| matches!(world.way(b, a), Some(Way::Direct(_)));
+        let begun = world.now();
+        assert!(world.run_until(minutes(2), |world| direct(world)), "seed {seed}");
+        let took = world.now().since(begun);
+        soon += u32::from(took < secs(20));
+    }
+    assert!(soon >= 17, "{soon} of 20 within 20 s");
 }
