@@ -497,4 +497,35 @@ mod tests {
         let cost = Duration::from_micros(10);
         assert!(answered(cost) / 10 <= answered(HANDSHAKE_COST) / 1000);
     }
+
+    #[test]
+    fn each_bit_of_a_network_counts() {
+        // Two addresses that differ in any one bit of what names the network have nothing in common.
+        let of = |bits: u128| {
+            networks(Path::Direct((std::net::Ipv6Addr::from(bits), 7000).into()), Budget::Answers)
+        };
+        let base = 0x2001_0db8_5a5a_a5a5_3c3c_c3c3_9696_6969_u128;
+        let keys = |bits| of(bits).map(|one| one.map(|(network, _)| network));
+        let [narrow, wide] = keys(base);
+        for bit in 0..128 {
+            let [other_narrow, other_wide] = keys(base ^ 1 << bit);
+            assert_eq!(other_narrow == narrow, bit < 64, "bit {bit} and the /64");
+            assert_eq!(other_wide == wide, bit < 80, "bit {bit} and the /48");
+        }
+    }
+
+    #[test]
+    fn a_share_is_one_more_answer_in_less_time() {
+        // Who has several shares gets as many more at once, and as many more afterwards.
+        let mut admission = fresh();
+        let mut subnet = 0u16;
+        let mut take = |now: Instant| {
+            subnet = subnet.wrapping_add(1);
+            admission.take(now, from(&format!("[2001:db8:0:{subnet:x}::1]:7000")), Budget::Answers)
+        };
+        let burst = (0..2000).filter(|_| take(Instant::ZERO)).count();
+        assert_eq!(burst, (WIDE * NETWORK_BURST) as usize);
+        let later = (0..2000).filter(|_| take(Instant::ZERO + NETWORK_EVERY)).count();
+        assert_eq!(later, WIDE as usize);
+    }
 }

@@ -168,4 +168,20 @@ mod tests {
         circuits.expire(Instant::ZERO + CIRCUIT_IDLE);
         assert_eq!(circuits.entries.len(), 1);
     }
+
+    #[test]
+    fn what_a_relay_carries_is_counted_by_neighbour_and_by_circuit() {
+        let mut random = Random::new([1; 32]);
+        let mut circuits = Circuits::new(1);
+        let [one, two, three] = [1, 2, 3].map(|slot| PeerKey { slot, generation: 0 });
+        for neighbour in [one, two, one, three] {
+            let (twin, quota) = (CircuitId(5), Quota::default());
+            let leg = |_| Circuit::Leg { neighbour, theirs: None, twin, near: true, quota };
+            circuits.add(Instant::ZERO, &mut random, leg).unwrap();
+        }
+        let end = |_| Circuit::End { relay: one, far: two, theirs: None, ours: true, tries: 0 };
+        circuits.add(Instant::ZERO, &mut random, end).unwrap();
+        assert_eq!([one, two, three].map(|key| circuits.legs_of(key)), [2, 1, 1]);
+        assert_eq!(circuits.carried(), 2, "two legs each, and none for what ends here");
+    }
 }

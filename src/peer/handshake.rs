@@ -681,4 +681,16 @@ mod tests {
             assert_eq!(await_m2.handle(&alice, &hello2.to_bytes()).err(), why, "{said:?}");
         }
     }
+
+    #[test]
+    fn who_changes_its_key_knows_the_stamps_of_both() {
+        let old = alice();
+        let mut changing = member_of("HOME", 2, 0xbb, Capabilities::default());
+        let (with_old, with_new) = (*hello(&old).message(), *hello(&changing).message());
+        assert_eq!([with_old, with_new].map(|m1| changing.is_stamped(&m1)), [false, true]);
+        let network = NetworkName::new("HOME").unwrap();
+        changing.accept_next(&network, &NetworkKeys::derive(&[1; 32], &network));
+        assert_eq!([with_old, with_new].map(|m1| changing.is_stamped(&m1)), [true, true]);
+        assert!(answer(&changing, &with_old).is_ok());
+    }
 }

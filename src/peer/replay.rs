@@ -148,10 +148,11 @@ mod tests {
             around = around.max(counter);
             let wanted = model.take(counter, width);
             assert_eq!(take(&mut window, counter), wanted, "seed {seed}, step {step}, counter {counter}");
-            if step % 100 == 0 {
+            if step % 100 == 0 || step < 200 {
                 let (came, all) = window.seen();
                 let newest = model.seen.last().copied().unwrap_or(0);
                 assert!(u64::from(all) > width.min(newest) && u64::from(all) <= width + WORD, "of {all}");
+                assert!(newest >= width || u64::from(all) == newest + 1, "of {all}, all until {newest}");
                 // A late one in the oldest word may be too old to have been marked.
                 let known = model.seen.iter().rev().take_while(|&&seen| newest - seen < all.into()).count();
                 assert_eq!(came as usize, known, "seed {seed}, step {step}");

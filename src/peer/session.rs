@@ -923,4 +923,25 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_never_came_is_told_in_thousandths_once_enough_was_sent() {
+        let (mut a, mut b) = pair();
+        for n in 0..LOSS_SAMPLE - 1 {
+            let mut packet = sealed(&mut a, at(1), Kind::Frame).unwrap();
+            if n % 4 != 0 {
+                b.open(at(1), &mut packet).unwrap();
+            }
+        }
+        assert_eq!(b.loss(), None, "that is too few to say");
+        carry(&mut a, &mut b, at(1), Kind::Frame).unwrap();
+        assert_eq!(b.loss(), Some(250), "a fourth of a thousand");
+    }
+
+    #[test]
+    fn a_session_knows_when_it_began() {
+        let keys = SessionKeys { seal: direction(10), open: direction(20) };
+        let session = Session::new(at(3), &keys, Role::Initiator, A, B, Duration::ZERO);
+        assert_eq!(session.established_at(), at(3));
+    }
 }
