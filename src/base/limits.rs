@@ -223,9 +223,15 @@ pub const CONFIRM_EVERY: Duration = Duration::from_millis(250);
 
 // ---- paths ----
 
-/// A keepalive is sent when nothing else was for this long.
+/// A keepalive is sent when nothing else was for this long, until the path is known to need none so soon.
 pub const KEEPALIVE: Duration = Duration::from_secs(25);
-/// A peer that was silent for this long is asked for a sign of life: it missed a keepalive.
+/// However long the path remembers, one is sent after this.
+pub const KEEPALIVE_MAX: Duration = Duration::from_secs(600);
+/// How long a path bears to lie idle is tried only when it carried no frame for this long.
+pub const KEEPALIVE_LEARN: Duration = Duration::from_secs(600);
+/// A peer whose keepalive is so late is asked for a sign of life.
+pub const KEEPALIVE_LATE: Duration = Duration::from_secs(5);
+/// As long as nothing else is known, a peer that was silent for this long has missed a keepalive.
 pub const QUIET: Duration = Duration::from_secs(30);
 /// Something was sent and nothing came back for this long: ask.
 pub const PROBE_AFTER: Duration = Duration::from_secs(3);
@@ -241,7 +247,7 @@ pub const UPGRADE_MAX: Duration = Duration::from_secs(300);
 pub const COMPARISONS: u8 = 3;
 /// A direct path is tried before a relay when there is an address to try, for this long.
 pub const RELAY_HEADSTART: Duration = Duration::from_millis(200);
-const _: () = assert!(QUIET.as_secs() > KEEPALIVE.as_secs());
+const _: () = assert!(QUIET.as_secs() == KEEPALIVE.as_secs() + KEEPALIVE_LATE.as_secs());
 const _: () = assert!(DEAD_AFTER.as_secs() > 2 * PROBE_AFTER.as_secs());
 
 // ---- path MTU ----

@@ -8,7 +8,6 @@ use crate::mesh::Mesh;
 use crate::mesh::discovery::Discovery;
 use crate::mesh::loops::Loops;
 use crate::peer::due::Action;
-use crate::wire::envelope::Kind;
 
 impl Mesh {
     /// Does what is due.
@@ -64,7 +63,7 @@ impl Mesh {
     fn act(&mut self, now: Instant, key: PeerKey, action: Action, out: &mut Outbox) {
         match action {
             Action::RepeatHello3 => self.repeat_hello3(now, key, out),
-            Action::Keepalive => self.post_empty(now, key, Kind::Keepalive, out),
+            Action::Keepalive => self.keep(now, key, true, out),
             Action::Ask => self.ask(now, key, out),
             Action::AskAnew => {
                 self.ask(now, key, out);

@@ -402,7 +402,12 @@ impl Mesh {
         let kind = peer.open(now, header.index, path, packet, &self.foreseen, freed)?;
         let opened = match kind {
             Kind::Frame => Ok(Opened::Frame(key)),
-            Kind::Keepalive => Ok(Opened::Spent),
+            Kind::Keepalive => {
+                if peer.kept(now, packet.bytes()) {
+                    self.keep(now, key, false, out);
+                }
+                Ok(Opened::Spent)
+            }
             Kind::Control => self.handle_control(now, key, packet.bytes(), out).map(|()| Opened::Spent),
             Kind::Challenge | Kind::Response => {
                 self.handle_nonce(now, key, path, kind, packet.bytes(), out).map(|()| Opened::Spent)

@@ -72,8 +72,19 @@ impl Mesh {
 
     /// Sends a keepalive as long as a challenge, so that a peer that hears us from a new address may challenge us there.
     pub(super) fn greet(&mut self, now: Instant, key: PeerKey, out: &mut Outbox) {
+        self.post_keepalive(now, key, &[0; size_of::<Nonce>()], out);
+    }
+
+    /// Sends a keepalive; `serve` tells whether it wants one back.
+    pub(super) fn keep(&mut self, now: Instant, key: PeerKey, serve: bool, out: &mut Outbox) {
+        let Some(member) = self.peers.get_mut(key) else { return };
+        let payload = member.peer.keepalive(now, serve);
+        self.post_keepalive(now, key, &payload, out);
+    }
+
+    fn post_keepalive(&mut self, now: Instant, key: PeerKey, payload: &[u8], out: &mut Outbox) {
         let Ok(mut packet) = out.blank() else { return out.count(Discard::NoRoom) };
-        match packet.append(&[0; size_of::<Nonce>()]) {
+        match packet.append(payload) {
             Ok(()) => self.post(now, key, Kind::Keepalive, packet, out),
             Err(why) => out.discard(packet, why),
         }

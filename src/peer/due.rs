@@ -99,8 +99,17 @@ impl Peer {
             }
             Sign::Ask => {
                 self.doubt = self.live.is_asked();
+                let is_late = self.live.is_late();
                 self.live.asked(now);
-                Some(if self.doubt { Action::AskAround } else { Action::Ask })
+                if is_late {
+                    self.live.pace().missed();
+                }
+                Some(match self.doubt {
+                    true => Action::AskAround,
+                    // Our NAT may have forgotten us, and give us another place now.
+                    false if is_late => Action::AskAnew,
+                    false => Action::Ask,
+                })
             }
             Sign::Keepalive => {
                 self.live.sent(now, false);

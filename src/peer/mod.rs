@@ -8,6 +8,7 @@ pub mod due;
 pub mod fragment;
 pub mod handshake;
 pub mod mtu;
+pub mod pace;
 pub mod path;
 pub mod question;
 pub mod rank;
@@ -25,6 +26,7 @@ use crate::base::packet::Packet;
 use crate::base::time::{Backoff, Duration, Instant};
 use crate::crypto::macs::{Due, Foreseen};
 use crate::peer::mtu::Mtus;
+use crate::peer::pace::Pace;
 use crate::peer::path::{Candidate, Liveness, Path, Places};
 use crate::peer::question::Questions;
 use crate::peer::rank::RoundTrip;
@@ -118,7 +120,7 @@ impl Peer {
             lost_since: None,
             path_heard: now,
             candidate: None,
-            live: Liveness::new(now),
+            live: Liveness::new(now, Pace::new(now, leads)),
             mtus: Mtus::new(),
             questions: Questions::default(),
             rtt: None,
@@ -243,9 +245,10 @@ impl Peer {
         self.sessions.install(now, link, self.leads, freed);
         if self.up_since.is_none() {
             self.up_since = Some(now);
-            self.live = Liveness::new(now);
+            self.live = Liveness::new(now, Pace::new(now, self.leads));
         }
-        self.live.heard(now);
+        self.live.heard(now, false);
+        self.live.pace().reset_theirs();
         if let Some(path) = path {
             self.take_path(now, path);
         } else if self.path.is_none() {
@@ -274,7 +277,7 @@ impl Peer {
         self.watch_key(now);
         sealed?;
         let is_data = matches!(kind, Kind::Frame | Kind::Fragment);
-        self.note_use(is_data);
+        self.note_use(now, is_data);
         self.live.sent(now, is_data || kind == Kind::Challenge);
         Ok(())
     }
@@ -295,10 +298,10 @@ impl Peer {
         if self.confirm.as_ref().is_some_and(|confirm| confirm.index == index) {
             self.confirm = None;
         }
-        self.note_use(matches!(kind, Kind::Frame | Kind::Fragment));
+        self.note_use(now, matches!(kind, Kind::Frame | Kind::Fragment));
         // A challenge is a question whether this is a path, and no sign that it is one for the peer.
         if kind == Kind::Challenge && self.path == Some(from) {
-            self.live.heard(now);
+            self.live.heard(now, true);
         } else {
             self.heard(now, from, length);
         }
@@ -306,9 +309,13 @@ impl Peer {
     }
 
     /// Notes a packet that is what the tunnel is for, or not. The first on a path has it measured: an idle one costs nothing.
-    fn note_use(&mut self, is_data: bool) {
-        self.busy |= is_data;
-        if is_data && self.metering == Metering::Idle {
+    fn note_use(&mut self, now: Instant, is_data: bool) {
+        if !is_data {
+            return;
+        }
+        self.busy = true;
+        self.live.pace().used(now);
+        if self.metering == Metering::Idle {
             self.metering = Metering::Wanted;
             self.attention = true;
         }

@@ -7,8 +7,9 @@
 use std::net::SocketAddr;
 
 use crate::base::ids::{CircuitId, PeerKey};
-use crate::base::limits::{DEAD_AFTER, KEEPALIVE, PROBE_AFTER, PROBE_EVERY, QUIET, SEAL_BACK, SEAL_FRONT};
+use crate::base::limits::{DEAD_AFTER, PROBE_AFTER, PROBE_EVERY, SEAL_BACK, SEAL_FRONT};
 use crate::base::time::{Duration, Instant, earliest};
+use crate::peer::pace::Pace;
 use crate::wire::control::Endpoints;
 
 /// A way that packets take.
@@ -164,12 +165,23 @@ pub struct Liveness {
     /// Since when something is out that nothing has followed back.
     awaiting: Option<Instant>,
     asked: Option<Instant>,
+    pace: Pace,
 }
 
 impl Liveness {
-    /// A peer that has just been heard.
-    pub fn new(now: Instant) -> Liveness {
-        Liveness { sent: now, heard: now, awaiting: None, asked: None }
+    /// A peer that has just been heard, and that we or it keeps in touch with.
+    pub fn new(now: Instant, pace: Pace) -> Liveness {
+        Liveness { sent: now, heard: now, awaiting: None, asked: None, pace }
+    }
+
+    /// How long its path may lie idle.
+    pub fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
+    }
+
+    /// Takes in a keepalive. Returns whether one is to go back.
+    pub fn kept(&mut self, now: Instant, payload: &[u8], leads: bool) -> bool {
+        self.pace.take(now, self.sent, payload, leads)
     }
 
     /// Notes that something went out; `expects` tells whether it should bring something back sooner or later.
@@ -180,17 +192,26 @@ impl Liveness {
         }
     }
 
-    /// Notes that something authenticated came in.
-    pub fn heard(&mut self, now: Instant) {
+    /// Notes that something authenticated came in; `by_path` tells whether it did by the path in use.
+    pub fn heard(&mut self, now: Instant, by_path: bool) {
+        if by_path {
+            self.pace.heard_at(now, self.sent.max(self.heard));
+        }
         self.heard = now;
         self.awaiting = None;
         self.asked = None;
     }
 
     /// Another path is in use: what is out went by the old one.
-    pub fn renewed(&mut self) {
+    pub fn renewed(&mut self, now: Instant, path: Path) {
+        self.pace.renew(now, matches!(path, Path::Direct(_)));
         self.awaiting = None;
         self.asked = None;
+    }
+
+    /// Whether nothing but its silence is a reason to ask it.
+    pub fn is_late(&self) -> bool {
+        self.asked.is_none() && self.awaiting.is_none()
     }
 
     /// Whether it was asked and has not answered.
@@ -214,7 +235,7 @@ impl Liveness {
             Some(Sign::Dead)
         } else if self.ask_at() <= now {
             Some(Sign::Ask)
-        } else if self.sent + KEEPALIVE <= now {
+        } else if self.pace.keep_at(self.sent, self.heard) <= now {
             Some(Sign::Keepalive)
         } else {
             None
@@ -223,14 +244,14 @@ impl Liveness {
 
     /// When [`Liveness::sign`] will have something to say.
     pub fn next(&self) -> Option<Instant> {
-        earliest(self.dead_at(), Some(self.ask_at().min(self.sent + KEEPALIVE)))
+        earliest(self.dead_at(), Some(self.ask_at().min(self.pace.keep_at(self.sent, self.heard))))
     }
 
     fn ask_at(&self) -> Instant {
         match (self.asked, self.awaiting) {
             (Some(asked), _) => asked + PROBE_EVERY,
             (None, Some(awaiting)) => awaiting + PROBE_AFTER,
-            (None, None) => self.heard + QUIET,
+            (None, None) => self.pace.late_at(self.heard),
         }
     }
 
@@ -288,7 +309,7 @@ mod tests {
 
     #[test]
     fn silence_leads_from_question_to_death() {
-        let mut live = Liveness::new(at(0));
+        let mut live = Liveness::new(at(0), Pace::new(at(0), true));
         live.sent(at(0), true);
         assert_eq!(live.sign(at(2_999)), None);
         assert_eq!(live.sign(at(3_000)), Some(Sign::Ask));
@@ -299,14 +320,14 @@ mod tests {
         assert_eq!(live.sign(at(6_999)), None);
         assert_eq!(live.next(), Some(at(7_000)));
         assert_eq!(live.sign(at(7_000)), Some(Sign::Dead));
-        live.heard(at(10_000));
+        live.heard(at(10_000), true);
         live.sent(at(10_000), false);
         assert_eq!(live.sign(at(10_001)), None);
     }
 
     #[test]
     fn an_idle_path_is_kept_and_a_silent_one_asked() {
-        let mut live = Liveness::new(at(0));
+        let mut live = Liveness::new(at(0), Pace::new(at(0), true));
         assert_eq!(live.sign(at(24_999)), None);
         assert_eq!(live.sign(at(25_000)), Some(Sign::Keepalive));
         live.sent(at(25_000), false);

@@ -51,7 +51,7 @@ impl Peer {
 
     /// Notes an authenticated packet of `length` bytes that came by `from`.
     pub fn heard(&mut self, now: Instant, from: Path, length: usize) {
-        self.live.heard(now);
+        self.live.heard(now, self.path == Some(from));
         if self.path == Some(from) {
             self.path_heard = now;
             self.doubt = false;
@@ -82,6 +82,17 @@ impl Peer {
                 }
             }
         }
+    }
+
+    /// Takes in a keepalive of the peer. Returns whether one is to go back.
+    pub fn kept(&mut self, now: Instant, payload: &[u8]) -> bool {
+        self.attention = true;
+        self.live.kept(now, payload, self.leads)
+    }
+
+    /// What a keepalive carries; `serve` tells whether it wants one back.
+    pub fn keepalive(&mut self, now: Instant, serve: bool) -> [u8; 2] {
+        self.live.pace().payload(now, serve)
     }
 
     /// Begins a question to the peer, by the path in use or at its addresses; `secret` makes its numbers.
@@ -174,7 +185,7 @@ impl Peer {
         }
         self.path = Some(path);
         self.path_heard = now;
-        self.live.renewed();
+        self.live.renewed(now, path);
         self.lost_since = None;
         self.doubt = false;
         self.candidate = None;
@@ -213,6 +224,7 @@ impl Peer {
     /// Something changed out there: challenges the path in use and the other addresses at once.
     pub fn network_changed(&mut self, now: Instant) {
         self.ask_now = true;
+        self.live.pace().forget(now);
         self.mtus.network_changed(now);
         if !self.is_up() {
             return;

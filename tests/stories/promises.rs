@@ -449,7 +449,7 @@ fn no_byte_more_to_an_unproven_address_than_came_from_it() {
     let (a, b) = behind_a_strange_address(&mut world);
     let mut heard = 0;
     // One keepalive is shorter than a challenge and earns none; the second does.
-    let keepalive = SEAL_FRONT + SEAL_BACK;
+    let keepalive = SEAL_FRONT + 2 + SEAL_BACK;
     for keepalives in [1, 2] {
         while heard < keepalives * keepalive {
             watched(&mut world, &mut heard, ms(100));
