@@ -449,6 +449,104 @@ fn a_circuit_carries_its_quota_through_a_relay_and_no_more() {
     }
 }
 
+/// What all others hear when that one says this to the node.
+fn say(bench: &mut Bench, foes: &mut [Foe], of: usize, message: &Control<'_>) -> Vec<Sent> {
+    let message = foes[of].control(bench.now, message);
+    let sent = bench.feed(foes[of].at, &message);
+    let mut seen = Vec::new();
+    bench.serve(foes, sent, &mut seen);
+    seen
+}
+
+/// How many packets come out at `to` when that one sends one into a circuit.
+fn pass(bench: &mut Bench, foes: &mut [Foe], of: usize, circuit: CircuitId, to: usize) -> usize {
+    let mut packet = Packet::new();
+    packet.append(&[4; 40]).expect("room");
+    foes[of].session.as_mut().expect("a session").wrap(circuit, &mut packet).expect("sound");
+    let sent = bench.feed(foes[of].at, packet.bytes());
+    let mut seen = Vec::new();
+    bench.serve(foes, sent, &mut seen);
+    seen.iter().filter(|sent| sent.to == foes[to].at && sent.bytes[0] == 5).count()
+}
+
+/// The message of that kind that this one heard.
+fn heard(seen: &[Sent], by: usize, number: u8) -> Option<Control<'_>> {
+    let text = &controls(seen, by, number).last()?.plain.as_ref()?.2;
+    Control::read(text).ok()
+}
+
+#[test]
+fn a_relayed_circuit_is_its_two_ends_own() {
+    // S15: whoever has learned the numbers of others' circuits can neither use nor make nor end them.
+    let mut bench = Bench::new(member().relay());
+    let mut foes = [50, 51, 52].map(|n| Foe::new(n, Capabilities(0)));
+    for foe in &mut foes {
+        foe.join(&mut bench);
+    }
+    let (a, b, thief) = (0, 1, 2);
+    let target = foes[b].id();
+    let seen = say(&mut bench, &mut foes, a, &Control::OpenCircuit { mine: CircuitId(1), target });
+    let Some(Control::OfferCircuit { mine: far, .. }) = heard(&seen, b, 5) else { panic!("no offer") };
+
+    let seen = say(&mut bench, &mut foes, thief, &Control::AcceptCircuit { yours: far, mine: CircuitId(9) });
+    assert_eq!(controls(&seen, a, 6).count(), 0, "accepted in the name of the other end");
+    let seen = say(&mut bench, &mut foes, b, &Control::AcceptCircuit { yours: far, mine: CircuitId(2) });
+    let Some(Control::AcceptCircuit { mine: near, .. }) = heard(&seen, a, 6) else { panic!("not accepted") };
+
+    for number in [near, far] {
+        let passed: usize = [a, b].map(|to| pass(&mut bench, &mut foes, thief, number, to)).iter().sum();
+        assert_eq!(passed, 0, "a stranger to the circuit has sent by it");
+    }
+    let reason = CircuitEnd::Unknown;
+    for circuit in [near, far, CircuitId(1), CircuitId(2)] {
+        for named_by in [NamedBy::Receiver, NamedBy::Sender] {
+            let seen =
+                say(&mut bench, &mut foes, thief, &Control::CloseCircuit { circuit, named_by, reason });
+            assert_eq!(
+                [a, b].map(|end| controls(&seen, end, 7).count()),
+                [0, 0],
+                "{circuit:?}, {named_by:?}"
+            );
+        }
+    }
+    assert_eq!(pass(&mut bench, &mut foes, a, near, b), 1);
+    assert_eq!(pass(&mut bench, &mut foes, b, far, a), 1);
+
+    let seen = say(
+        &mut bench,
+        &mut foes,
+        a,
+        &Control::CloseCircuit { circuit: near, named_by: NamedBy::Receiver, reason },
+    );
+    assert_eq!([a, b, thief].map(|of| controls(&seen, of, 7).count()), [0, 1, 0], "the other end is told");
+    assert_eq!(pass(&mut bench, &mut foes, b, far, a), 0);
+}
+
+#[test]
+fn only_its_relay_speaks_for_a_circuit_of_ours() {
+    // S15
+    let mut bench = Bench::new(member());
+    let mut foes = [Foe::new(50, Capabilities::RELAY), Foe::new(51, Capabilities(0))];
+    for foe in &mut foes {
+        foe.join(&mut bench);
+    }
+    let (relay, thief) = (0, 1);
+    let told = foes[relay].announce(bench.now, &[(ghost(1), Vec::new())]);
+    let sent = bench.feed(foes[relay].at, &told);
+    let mut seen = Vec::new();
+    bench.serve(&mut foes, sent, &mut seen);
+    seen.extend(bench.run(&mut foes, Duration::from_millis(10)));
+    let Some(Control::OpenCircuit { mine: yours, .. }) = heard(&seen, relay, 4) else { panic!("not asked") };
+    let carried = |seen: &[Sent]| seen.iter().filter(|sent| sent.bytes[0] == 5).count();
+
+    let seen = say(&mut bench, &mut foes, thief, &Control::AcceptCircuit { yours, mine: CircuitId(9) });
+    assert_eq!(carried(&seen), 0, "a first message goes into what another accepted");
+    let (named_by, reason) = (NamedBy::Receiver, CircuitEnd::Unreachable);
+    say(&mut bench, &mut foes, thief, &Control::CloseCircuit { circuit: yours, named_by, reason });
+    let seen = say(&mut bench, &mut foes, relay, &Control::AcceptCircuit { yours, mine: CircuitId(2) });
+    assert_eq!(carried(&seen), 1, "the circuit is still there");
+}
+
 // ---- reflection ----
 
 #[test]
