@@ -219,4 +219,20 @@ mod tests {
         );
         assert!(text.contains("\n  -e, --edge SIDE  where to begin\n"), "{text}");
     }
+
+    #[test]
+    fn the_page_names_few_options_and_sums_up_many() {
+        let text = page(&SHAPE);
+        assert!(text.starts_with(
+            "Usage: peervpn fold [--twice] [-e, --edge SIDE] PAPER [SHAPE]\n\nIt is to fold a paper.\n\n"
+        ));
+        assert!(text.ends_with("  this page\n"), "{text}");
+        const OPTION: Argument = Argument("--fast", "at once");
+        let usage = |arguments| page(&Shape { arguments, note: "Take care.\n", ..SHAPE });
+        let four = usage(&[OPTION, OPTION, OPTION, OPTION]);
+        assert!(four.starts_with("Usage: peervpn fold [--fast] [--fast] [--fast] [--fast]\n"), "{four}");
+        let five = usage(&[OPTION, OPTION, OPTION, OPTION, OPTION]);
+        assert!(five.starts_with("Usage: peervpn fold [OPTIONS]\n"), "{five}");
+        assert!(five.ends_with("  this page\n\nTake care.\n"), "{five}");
+    }
 }

@@ -422,6 +422,19 @@ mod tests {
     }
 
     #[test]
+    fn the_commands_for_openwrt_have_a_page_of_their_own() {
+        let text = answer("help uci");
+        assert_eq!([answer("uci --help"), answer("uci -h")], [text.as_str(); 2]);
+        assert!(text.starts_with("Usage: peervpn uci COMMAND\n\nIt is to tell of the networks"), "{text}");
+        for word in ["list", "export", "firewall"] {
+            assert!(
+                text.lines().any(|line| line.trim_start().starts_with(&format!("uci {word}"))),
+                "{word}:\n{text}"
+            );
+        }
+    }
+
+    #[test]
     fn the_help_of_options_has_every_row() {
         let text = answer("help options");
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
