@@ -223,7 +223,8 @@ def campaign(root, place, write_copy, shard, files):
     mutants = [mutant for mutant in mutants if mutant.number % parts == part - 1]
     known = done_before(place / "everywhere.tsv")
     key = lambda mutant: (mutant.name, digest[mutant.file])
-    fresh = [mutant for mutant in mutants if key(mutant) not in known]
+    # What survived may meet a new test by now.
+    fresh = [mutant for mutant in mutants if known.get(key(mutant), "survived") == "survived"]
     print(f"{len(mutants)} to be broken, {len(mutants) - len(fresh)} known from before; "
           f"{len(left_out)} stand where nothing can be asked while it runs (const fn)", flush=True)
     if fresh:

@@ -34,6 +34,16 @@ soon 20 "n5 reaches n$PEERS" answers n5 "10.99.0.$((PEERS + 1))"
 named=$(status n0 | grep -oE '192\.0\.2\.[0-9]+' | sort -u | grep -cvx 192.0.2.1 || true)
 check "n0's status names every peer" test "$named" = "$PEERS"
 
+# All that passes between the nodes, IP headers included; beacons, which go to all of a LAN at once, apart.
+on n0 nft -f - <<'NFT'
+table inet counting {
+    counter tunnels {}
+    chain in { type filter hook input priority 0; iifname wan udp dport 7000 counter name tunnels; }
+    chain out { type filter hook output priority 0; oifname wan udp dport 7000 counter name tunnels; }
+}
+NFT
+carried() { on n0 nft list counter inet counting tunnels | grep -oE 'bytes [0-9]+' | cut -d' ' -f2; }
+
 sleep 3
 before=$(proc n0 voluntary_ctxt_switches)
 ticks=$(awk '{ print $14 + $15 }' "/proc/$(pid_of n0.daemon)/stat")
@@ -47,3 +57,10 @@ for pid in $(ip netns pids "${LAB_PREFIX}n0"); do
 done
 resident=$(proc n0 VmRSS | cut -d' ' -f1)
 check "the daemon's resident memory ($resident KiB) is below $MEMORY KiB" test "$resident" -lt "$MEMORY"
+
+# Two rounds of keepalives, as often as they come before anything is known of the paths.
+bytes=$(carried)
+sleep 50
+daily=$((($(carried) - bytes) * 86400 / 50 / PEERS))
+check "$daily bytes a day and peer, at the pace of the first minutes, are some" test "$daily" -gt 100000
+check "and no more than 450000" test "$daily" -le 450000

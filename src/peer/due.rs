@@ -486,6 +486,23 @@ mod tests {
     }
 
     #[test]
+    fn who_goes_on_hearing_keeps_its_nat_awake_in_time() {
+        // It does not serve, and may be behind a NAT that counts only what goes out.
+        let (mut peer, mut theirs) = up(false);
+        let wait = millis(KEEPALIVE);
+        send(&mut peer, 10_000, Kind::Control);
+        hear(&mut peer, &mut theirs, 10_010, direct(1));
+        peer.take_attention();
+        assert!(peer.next_timeout() > Some(at(10_000 + wait)), "it is for the other to send");
+        hear(&mut peer, &mut theirs, 20_000, direct(1));
+        assert!(peer.take_attention(), "that changes when it is due");
+        assert_eq!(peer.next_timeout(), Some(at(10_000 + wait)));
+        hear(&mut peer, &mut theirs, 21_000, direct(1));
+        assert!(!peer.take_attention(), "and that does not");
+        assert_eq!(actions(&mut peer, 10_000 + wait), [Action::Keepalive]);
+    }
+
+    #[test]
     fn the_third_message_is_repeated_until_a_packet_under_its_session_comes() {
         for confirmed in [true, false] {
             let mut peer = Peer::new(at(0), NodeId([9; 32]), ShortId([9; 8]), true);

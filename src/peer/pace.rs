@@ -101,11 +101,14 @@ impl Pace {
         after(heard, self.now() + 1)
     }
 
-    /// When a keepalive is due. Who does not serve has sent its last packet when the peer did: it is for the peer to send
-    /// the next, unless the peer has been sending all the while.
+    /// Whether it is for the peer to send the next packet: this end does not serve and sent its last when the peer did.
+    pub fn waits(&self, sent: Instant, heard: Instant) -> bool {
+        !self.serves && heard <= after(sent, 1)
+    }
+
+    /// When a keepalive is due.
     pub fn keep_at(&self, sent: Instant, heard: Instant) -> Instant {
-        let waits = !self.serves && heard <= after(sent, 1);
-        after(sent, self.now() + if waits { 2 } else { 0 })
+        after(sent, self.now() + if self.waits(sent, heard) { 2 } else { 0 })
     }
 
     /// The peer's packet came by the path; the last packet of either went at `last`.

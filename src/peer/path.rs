@@ -192,14 +192,17 @@ impl Liveness {
         }
     }
 
-    /// Notes that something authenticated came in; `by_path` tells whether it did by the path in use.
-    pub fn heard(&mut self, now: Instant, by_path: bool) {
+    /// Notes that something authenticated came in; `by_path` tells whether it did by the path in use. Returns whether that
+    /// makes a keepalive due sooner.
+    pub fn heard(&mut self, now: Instant, by_path: bool) -> bool {
+        let waited = self.pace.waits(self.sent, self.heard);
         if by_path {
             self.pace.heard_at(now, self.sent.max(self.heard));
         }
         self.heard = now;
         self.awaiting = None;
         self.asked = None;
+        waited && !self.pace.waits(self.sent, now)
     }
 
     /// Another path is in use: what is out went by the old one.

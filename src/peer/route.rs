@@ -51,7 +51,7 @@ impl Peer {
 
     /// Notes an authenticated packet of `length` bytes that came by `from`.
     pub fn heard(&mut self, now: Instant, from: Path, length: usize) {
-        self.live.heard(now, self.path == Some(from));
+        self.attention |= self.live.heard(now, self.path == Some(from));
         if self.path == Some(from) {
             self.path_heard = now;
             self.doubt = false;
