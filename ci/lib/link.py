@@ -37,7 +37,7 @@ def main(zig, target, cpu, *arguments):
         order.write("".join(f"{name}\n" for name in names))
         order.flush()
         words = [word for word in calls[-1][1:] if word not in STRIP]
-        if not tell_where(objects):
+        if not is_unwound(word for word in arguments if word.endswith((".o", ".rlib"))):
             words = [word for word in words if not word.endswith("/libunwind.a")] + NOWHERE
         linker = [*zig.split(), "ld.lld", *words, "--icf=all", "--pack-dyn-relocs=relr", "-T", SCRIPT,
                   "--symbol-ordering-file", order.name, "--no-warn-symbol-ordering"]
@@ -50,12 +50,13 @@ def main(zig, target, cpu, *arguments):
         sys.exit(subprocess.run(linker).returncode)
 
 
-def tell_where(objects):
-    """Whether panics look for the way that led there."""
-    for path in objects:
+def is_unwound(files):
+    """Whether a panic in these unwinds, as in tests, or tells by what way the program came there."""
+    for path in files:
         with open(path, "rb") as file:
-            if b"_Unwind_Backtrace\0" in file.read():
-                return True
+            content = file.read()
+        if any(name in content for name in (b"_Unwind_Resume\0", b"_Unwind_RaiseException\0", b"_Unwind_Backtrace\0")):
+            return True
     return False
 
 

@@ -184,4 +184,19 @@ mod tests {
         assert_eq!([one, two, three].map(|key| circuits.legs_of(key)), [2, 1, 1]);
         assert_eq!(circuits.carried(), 2, "two legs each, and none for what ends here");
     }
+
+    #[test]
+    fn a_number_means_a_circuit_only_together_with_who_gave_it() {
+        let [one, other] = [1, 2].map(|slot| PeerKey { slot, generation: 0 });
+        let (theirs, twin, quota) = (Some(CircuitId(7)), CircuitId(5), Quota::default());
+        let end = |theirs| Circuit::End { relay: one, far: other, theirs, ours: true, tries: 0 };
+        let leg = |theirs| Circuit::Leg { neighbour: one, theirs, twin, near: true, quota };
+        for (what, known, unnamed) in [("end", end(theirs), end(None)), ("leg", leg(theirs), leg(None))] {
+            assert!(known.is_with(one, CircuitId(7)), "{what}");
+            for (neighbour, number) in [(one, 8), (other, 7), (one, 5)] {
+                assert!(!known.is_with(neighbour, CircuitId(number)), "{what}: {neighbour:?} {number}");
+            }
+            assert!(!unnamed.is_with(one, CircuitId(7)), "{what} without a number");
+        }
+    }
 }

@@ -102,7 +102,7 @@ impl Peer {
                 let is_late = self.live.is_late();
                 self.live.asked(now);
                 if is_late {
-                    self.live.pace().missed();
+                    self.live.pace().note_late();
                 }
                 Some(match self.doubt {
                     true => Action::AskAround,

@@ -45,6 +45,8 @@ pub struct Pace {
     /// A silence after which it did not.
     failed: u8,
     misses: u8,
+    /// Whether nothing came in time. If the peer answers by this path yet, it was there; if not, that tells nothing of NATs.
+    late: bool,
     /// What the peer is ready for.
     theirs: u8,
 }
@@ -60,6 +62,7 @@ impl Pace {
             held: BASE,
             failed: u8::MAX,
             misses: 0,
+            late: false,
             theirs: BASE,
         }
     }
@@ -113,6 +116,9 @@ impl Pace {
 
     /// The peer's packet came by the path; the last packet of either went at `last`.
     pub fn heard_at(&mut self, now: Instant, last: Instant) {
+        if core::mem::take(&mut self.late) {
+            return self.missed();
+        }
         // Not after a longer silence still: then this machine slept, and its NAT heard what it did not.
         if now + A_SECOND >= after(last, self.now()) && now <= self.late_at(last) {
             self.held = self.held.max(self.now());
@@ -120,17 +126,24 @@ impl Pace {
         }
     }
 
-    /// Nothing came, though the peer was to serve or to return what was served.
-    pub fn missed(&mut self) {
-        if self.serves {
+    /// Nothing came, though the peer was to serve.
+    pub fn note_late(&mut self) {
+        self.late = !self.serves;
+    }
+
+    /// The peer was there, and its packet did not come. Rare, so kept out of what every packet passes.
+    #[inline(never)]
+    fn missed(&mut self) {
+        self.misses += 1;
+        if self.misses < MISSES {
             return;
         }
-        self.misses += 1;
-        if self.misses == MISSES {
+        self.misses = 0;
+        self.serves = true;
+        // It is not tried whether less would do.
+        if self.now() > BASE {
             self.failed = self.now();
             self.held = self.held.min(self.failed.div_ceil(2)).max(BASE);
-            self.misses = 0;
-            self.serves = true;
         }
     }
 
@@ -181,7 +194,8 @@ mod tests {
         let (server, other) = if first.expect("one serves") == 0 { (0, 1) } else { (1, 0) };
         let silence = ends[server].silence();
         if other == 1 && silence > memory {
-            ends[other].missed();
+            ends[other].note_late();
+            ends[other].heard_at(at(silence + 5), at(0));
             return;
         }
         ends[other].heard_at(at(silence), at(0));
@@ -257,9 +271,11 @@ mod tests {
         assert_eq!(end.silence(), 25, "nothing is learned through a relay");
         end.renew(at(0), true);
         end.serves = false;
-        end.missed();
-        end.missed();
+        end.payload(at(600), true);
+        end.take(at(25), at(0), &[TOP, 0], false);
+        (0..MISSES).for_each(|_| end.missed());
         let failed = end.failed;
+        assert_eq!(failed, 2 * BASE);
         end.renew(at(0), true);
         assert_eq!(end.failed, failed, "the NAT is the same on another path,");
         end.forget(at(0));
@@ -277,6 +293,28 @@ mod tests {
             ends.iter_mut().for_each(|end| _ = end.payload(at(now), true));
             assert_eq!(ends.map(|end| end.silence()), [silence, silence], "at {now} s");
         }
+    }
+
+    #[test]
+    fn only_a_peer_that_is_there_can_have_been_missed() {
+        let [_, mut end] = ends();
+        end.take(at(25), at(0), &[TOP, 0], false);
+        for _ in 0..2 * MISSES {
+            end.note_late();
+            end.renew(at(3600), true);
+            end.payload(at(4200), false);
+            end.take(at(4200), at(3600), &[TOP, 0], false);
+            end.heard_at(at(4200), at(3600));
+        }
+        assert_eq!((end.silence(), end.failed), (50, u8::MAX), "the peer slept");
+        end.theirs = BASE;
+        for _ in 0..2 * MISSES {
+            end.serves = false;
+            end.note_late();
+            end.heard_at(at(31), at(0));
+        }
+        assert_eq!((end.held, end.failed), (BASE, u8::MAX), "less than the least is not looked for");
+        assert!(end.serves);
     }
 
     #[test]
