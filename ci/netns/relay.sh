@@ -24,12 +24,16 @@ inside b nat-b 192.168.2
 inside c nat-c 192.168.3
 box nat-b wan fully-random
 box nat-c wan fully-random
+# Packets are counted on the wire below: each has to be a datagram of its own there, also when two are sent at once.
 conf hub <<<"ifconfig4 10.99.0.1/24
-enablerelay yes"
+enablerelay yes
+offload no"
 conf b <<<"ifconfig4 10.99.0.2/24
-initpeers 198.51.100.10 7000"
+initpeers 198.51.100.10 7000
+offload no"
 conf c <<<"ifconfig4 10.99.0.3/24
-initpeers 198.51.100.10 7000"
+initpeers 198.51.100.10 7000
+offload no"
 run_node hub b c
 
 soon 10 "b reaches the hub through its NAT" answers b 10.99.0.1
