@@ -30,6 +30,8 @@ use crate::wire::looping::{PROBE, Probe};
 /// What a node does about loops.
 pub(super) struct Loops {
     key: [u8; 32],
+    /// Probes under this one are known, too.
+    next_key: Option<[u8; 32]>,
     /// Under which address our probes go out; the TAP has its own.
     source: Mac,
     /// None while there is nobody to make a loop with.
@@ -74,6 +76,7 @@ impl Loops {
         let [a, b, c, d, e] = random.bytes();
         Loops {
             key,
+            next_key: None,
             source: Mac([2, a, b, c, d, e]),
             next: None,
             sent: [None; 2],
@@ -85,35 +88,27 @@ impl Loops {
         }
     }
 
+    /// Knows probes under another key as well.
+    pub(super) fn accept_next(&mut self, key: [u8; 32]) {
+        self.next_key = Some(key);
+    }
+
     /// When the next probe is due, or a neighbour is to be forgotten.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.neighbours.iter().map(|neighbour| Some(neighbour.until)).fold(self.next, earliest)
     }
 
     fn make(&self, nonce: [u8; 8], short: ShortId) -> Probe {
-        let hidden = self.mask(&nonce, short.0);
-        Probe { nonce, hidden, tag: self.tag(&nonce, &hidden) }
+        let hidden = mask(&self.key, &nonce, short.0);
+        Probe { nonce, hidden, tag: tag(&self.key, &nonce, &hidden) }
     }
 
     /// Whose probe it is.
     fn open(&self, probe: &Probe) -> Result<ShortId, Discard> {
-        if !bool::from(self.tag(&probe.nonce, &probe.hidden).ct_eq(&probe.tag)) {
-            return Err(Discard::Forged);
-        }
-        Ok(ShortId(self.mask(&probe.nonce, probe.hidden)))
-    }
-
-    fn mask(&self, nonce: &[u8; 8], mut text: [u8; 8]) -> [u8; 8] {
-        let mask: [u8; 8] = expand(&self.key, &[b"peervpn loop mask\0", nonce]);
-        text.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
-        text
-    }
-
-    fn tag(&self, nonce: &[u8; 8], hidden: &[u8; 8]) -> [u8; 16] {
-        let mac = hmac_sha256(&self.key, &[b"peervpn loop tag\0", nonce, hidden]);
-        let mut tag = [0; 16];
-        tag.copy_from_slice(&mac[..16]);
-        tag
+        let is_its = |key: &&[u8; 32]| bool::from(tag(key, &probe.nonce, &probe.hidden).ct_eq(&probe.tag));
+        let key = [Some(&self.key), self.next_key.as_ref()].into_iter().flatten().find(is_its);
+        let key = key.ok_or(Discard::Forged)?;
+        Ok(ShortId(mask(key, &probe.nonce, probe.hidden)))
     }
 
     /// One of our latest probes.
@@ -140,6 +135,20 @@ impl Loops {
     fn decide(&mut self) {
         self.standing_by = self.neighbours.iter().any(|neighbour| neighbour.floods);
     }
+}
+
+/// Hides what is plain, or the reverse.
+fn mask(key: &[u8; 32], nonce: &[u8; 8], mut text: [u8; 8]) -> [u8; 8] {
+    let mask: [u8; 8] = expand(key, &[b"peervpn loop mask\0", nonce]);
+    text.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+    text
+}
+
+fn tag(key: &[u8; 32], nonce: &[u8; 8], hidden: &[u8; 8]) -> [u8; 16] {
+    let mac = hmac_sha256(key, &[b"peervpn loop tag\0", nonce, hidden]);
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&mac[..16]);
+    tag
 }
 
 impl Mesh {
@@ -298,6 +307,18 @@ mod tests {
             *byte ^= 1 << (bit % 8);
             assert_eq!(loops(1).open(&changed), Err(Discard::Forged));
         }
+    }
+
+    #[test]
+    fn while_the_key_changes_a_probe_counts_under_either() {
+        let mut changing = loops(1);
+        changing.accept_next([2; 32]);
+        for key in [1, 2] {
+            let probe = loops(key).make([7; 8], ShortId([5; 8]));
+            assert_eq!(changing.open(&probe), Ok(ShortId([5; 8])));
+        }
+        let probe = changing.make([7; 8], ShortId([5; 8]));
+        assert_eq!(loops(2).open(&probe), Err(Discard::Forged), "its own are under the first one");
     }
 
     #[test]

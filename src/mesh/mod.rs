@@ -180,6 +180,9 @@ impl Mesh {
         if let Some(discovery) = &mut self.discovery {
             discovery.accept_next(keys.beacon);
         }
+        if let Some(loops) = &mut self.loops {
+            loops.accept_next(keys.beacon);
+        }
     }
 
     /// Scales what is done for strangers to what one handshake costs its responder on this machine.

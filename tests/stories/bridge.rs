@@ -5,7 +5,7 @@ use peervpn::base::event::Event;
 use peervpn::base::ids::{Mac, NodeRef, ShortId};
 use peervpn::base::limits::{FLOOD_BURST, FLOODS_PER_SECOND, LOOP_HOLD};
 
-use crate::sim::spec::{member, public};
+use crate::sim::spec::{NodeSpec, member, public};
 use crate::sim::{Id, World};
 use crate::{ms, secs};
 
@@ -13,9 +13,13 @@ const FAR: Mac = Mac([2, 0xff, 0, 0, 0, 1]);
 
 /// A node elsewhere, and two whose TAPs are bridged to one network, first the one that is to flood.
 fn two_on_one_network(seed: u64) -> (World, Id, [Id; 2]) {
+    bridged(seed, [member(), member(), member()])
+}
+
+fn bridged(seed: u64, [far, a, b]: [NodeSpec; 3]) -> (World, Id, [Id; 2]) {
     let mut world = World::new(seed);
-    let far = world.add(member().at(public(1)));
-    let [a, b] = [(); 2].map(|()| world.add(member().knows(public(1))));
+    let far = world.add(far.at(public(1)));
+    let [a, b] = [a, b].map(|spec| world.add(spec.knows(public(1))));
     assert!(world.run_until(secs(5), |world| world.every_two(&[far, a, b], World::direct)));
     let order = if world.leads(a, b) { [a, b] } else { [b, a] };
     world.bridge(&order);
@@ -49,6 +53,18 @@ fn only_one_of_two_on_one_network_floods() {
         assert_eq!(world.tally(first).get(Discard::Looping), 0);
         assert!(world.ping(far, first, secs(1)).is_some(), "and one station hears the other");
         assert_eq!((told(&world, first, true), told(&world, second, false)), (0, 0));
+    }
+}
+
+#[test]
+fn neighbours_find_each_other_while_the_key_changes() {
+    for seed in 0..4 {
+        let before = || member().psk("old").psk_next("new");
+        let after = member().psk("new").psk_next("old");
+        let (mut world, far, [first, second]) = bridged(seed, [before(), before(), after]);
+        world.run_for(secs(6));
+        assert_eq!((told(&world, first, false), told(&world, second, true)), (1, 1));
+        assert_eq!(copies(&mut world, far), 2);
     }
 }
 
