@@ -19,9 +19,11 @@ mod exchange;
 mod handshakes;
 pub mod hints;
 pub mod hosts;
+mod incoming;
 pub mod indexes;
 mod loops;
 pub mod news;
+mod outgoing;
 mod own;
 pub mod peers;
 mod portmap;
@@ -36,18 +38,17 @@ use std::net::SocketAddr;
 
 use crate::base::discard::Discard;
 use crate::base::event::{Event, Parting, Way};
-use crate::base::ids::{HostId, NodeId, PeerKey, SessionIndex, ShortId};
-use crate::base::limits::{CONTROL_MAX, FIRST_PAUSE, NEWS_DELAY, PEERS, PROBE_AFTER, SWEEP};
+use crate::base::ids::{HostId, NodeId, PeerKey, ShortId};
+use crate::base::limits::{FIRST_PAUSE, NEWS_DELAY, PEERS, SWEEP};
 use crate::base::outbox::Outbox;
-use crate::base::packet::Packet;
 use crate::base::settings::{NetworkName, Settings};
 use crate::base::time::{Duration, Instant, earliest};
 use crate::crypto::identity::{Identity, NetworkKeys, short_id};
-use crate::crypto::macs::{Ahead, Due, Foreseen};
+use crate::crypto::macs::{Due, Foreseen};
 use crate::crypto::random::Random;
 use crate::mesh::access::Access;
 use crate::mesh::admission::Admission;
-use crate::mesh::answers::{Answers, Origin};
+use crate::mesh::answers::Answers;
 use crate::mesh::circuits::Circuits;
 use crate::mesh::discovery::Discovery;
 use crate::mesh::hints::Hints;
@@ -62,9 +63,7 @@ use crate::peer::Peer;
 use crate::peer::fragment::Reassembly;
 use crate::peer::handshake::Credentials;
 use crate::peer::path::Path;
-use crate::wire::control::Control;
-use crate::wire::cursor::Writer;
-use crate::wire::envelope::{Header, Kind, Type};
+use crate::wire::envelope::Kind;
 use crate::wire::hello::{Capabilities, Suites};
 
 /// What a datagram turned out to be.
@@ -236,230 +235,6 @@ impl Mesh {
     /// The next peer whose last session ended.
     pub fn next_departed(&mut self) -> Option<PeerKey> {
         self.departed.pop()
-    }
-
-    // ---- packets out ----
-
-    /// How many slots [`Mesh::floodable`] may be asked for.
-    pub fn slots(&self) -> usize {
-        self.peers.slots()
-    }
-
-    /// The peer in that slot, if a flooded frame should reach it.
-    pub fn floodable(&self, slot: usize) -> Option<PeerKey> {
-        let key = self.peers.key(slot)?;
-        self.peers.get(key)?.peer.is_reachable().then_some(key)
-    }
-
-    /// Seals what is in `packet` for a peer. Returns where to send it. It may owe its MACs until [`Mesh::finish`].
-    pub fn seal(
-        &mut self,
-        now: Instant,
-        to: PeerKey,
-        kind: Kind,
-        packet: &mut Packet,
-    ) -> Result<SocketAddr, Discard> {
-        let peer = &mut self.peers.get_mut(to).ok_or(Discard::UnknownPeer)?.peer;
-        let path = peer.path().ok_or(Discard::NoRoute)?;
-        let sealed = peer.seal(now, kind, packet, Some(&mut self.macs));
-        if peer.take_attention() {
-            self.wake(now);
-        }
-        sealed?;
-        self.wake(now + PROBE_AFTER);
-        self.route(now, path, packet)
-    }
-
-    /// Computes the MACs that packets in `out` owe: before anything leaves, and when there is no room for more.
-    pub fn finish(&mut self, out: &mut Outbox) {
-        self.macs.finish(out);
-    }
-
-    /// Whether it is time to.
-    pub fn owes_much(&self) -> bool {
-        self.macs.is_full()
-    }
-
-    /// Readies a whole packet for its path: as it is, or inside a relay's envelope.
-    fn route(&mut self, now: Instant, path: Path, packet: &mut Packet) -> Result<SocketAddr, Discard> {
-        match path {
-            Path::Direct(address) => Ok(address),
-            Path::Via { relay, circuit } => self.wrap(now, relay, circuit, packet),
-        }
-    }
-
-    /// Seals and sends `packet`, which counts as dead when that fails.
-    fn post(&mut self, now: Instant, to: PeerKey, kind: Kind, mut packet: Packet, out: &mut Outbox) {
-        match self.seal(now, to, kind, &mut packet) {
-            Ok(address) => out.send(address, packet),
-            Err(why) => out.discard(packet, why),
-        }
-    }
-
-    fn post_empty(&mut self, now: Instant, to: PeerKey, kind: Kind, out: &mut Outbox) {
-        match out.blank() {
-            Ok(packet) => self.post(now, to, kind, packet, out),
-            Err(why) => out.count(why),
-        }
-    }
-
-    fn post_control(
-        &mut self,
-        now: Instant,
-        to: PeerKey,
-        message: &Control<'_>,
-        out: &mut Outbox,
-    ) -> Result<(), Discard> {
-        let mut packet = out.blank()?;
-        let written = packet.push_back(CONTROL_MAX).and_then(|room| {
-            let mut writer = Writer::new(room);
-            message.write(&mut writer)?;
-            Ok(writer.written())
-        });
-        match written.and_then(|written| packet.pull_back(CONTROL_MAX - written)) {
-            Ok(()) => self.post(now, to, Kind::Control, packet, out),
-            Err(why) => out.discard(packet, why),
-        }
-        Ok(())
-    }
-
-    // ---- packets in ----
-
-    /// Computes ahead what the MACs of datagrams ought to be, of [`TOGETHER`] at most, for [`Mesh::open`].
-    pub fn look_ahead(&self, now: Instant, datagrams: &[(SocketAddr, Packet)], foreseen: &mut [Foreseen]) {
-        if datagrams.len() < 2 || !self.macs.is_worthwhile() {
-            return;
-        }
-        let mut ahead = Ahead::new();
-        for (number, (_, packet)) in datagrams.iter().enumerate() {
-            match Type::of(packet.bytes()) {
-                Ok(Type::Sealed) => self.look_at_sealed(now, number, packet.bytes(), &mut ahead),
-                Ok(Type::Relayed) => self.look_at_relayed(now, number, packet.bytes(), &mut ahead),
-                _ => (),
-            }
-        }
-        ahead.compute(foreseen);
-    }
-
-    fn look_at_sealed<'a>(&'a self, now: Instant, number: usize, packet: &'a [u8], ahead: &mut Ahead<'a>) {
-        if let Ok(header) = Header::of_sealed(packet)
-            && let Ok(key) = self.indexes.peer(header.index)
-            && let Some(member) = self.peers.get(key)
-            && let Some(session) = member.peer.sessions().get(header.index)
-        {
-            session.look_ahead(now, number, packet, ahead);
-        }
-    }
-
-    /// Takes a datagram apart and deals with all that is not a frame. `foreseen` is what was computed ahead for it.
-    pub fn open(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        packet: &mut Packet,
-        foreseen: Foreseen,
-        out: &mut Outbox,
-    ) -> Result<Opened, Discard> {
-        self.foreseen = foreseen;
-        match Type::of(packet.bytes()) {
-            Ok(Type::Relayed) => self.open_relayed(now, from, packet, out),
-            Ok(_) => self.open_by(now, Path::Direct(from), packet, out),
-            // Nothing of ours begins as an answer about a mapping does.
-            Err(Discard::Malformed) => {
-                self.handle_gateway_answer(now, from, packet.bytes(), out).map(|()| Opened::Spent)
-            }
-            Err(why) => Err(why),
-        }
-    }
-
-    /// A packet that came by `path`. One inside a relayed packet cannot be relayed again.
-    fn open_by(
-        &mut self,
-        now: Instant,
-        path: Path,
-        packet: &mut Packet,
-        out: &mut Outbox,
-    ) -> Result<Opened, Discard> {
-        match Type::of(packet.bytes())? {
-            Type::Sealed => self.open_sealed(now, path, packet, out),
-            Type::Relayed => Err(Discard::Malformed),
-            Type::Hello1 | Type::Hello2 | Type::Hello3 | Type::Retry => {
-                self.handle_hello(now, Origin::Outside(path), packet.bytes(), out)?;
-                Ok(Opened::Spent)
-            }
-        }
-    }
-
-    fn open_sealed(
-        &mut self,
-        now: Instant,
-        path: Path,
-        packet: &mut Packet,
-        out: &mut Outbox,
-    ) -> Result<Opened, Discard> {
-        let header = Header::of_sealed(packet.bytes())?;
-        let key = self.indexes.peer(header.index)?;
-        let indexes = &mut self.indexes;
-        let peer = &mut self.peers.get_mut(key).ok_or(Discard::UnknownPeer)?.peer;
-        let freed = &mut |index| indexes.release(now, index);
-        let kind = peer.open(now, header.index, path, packet, &self.foreseen, freed)?;
-        let opened = match kind {
-            Kind::Frame => Ok(Opened::Frame(key)),
-            Kind::Keepalive => {
-                if peer.kept(now, packet.bytes()) {
-                    self.keep(now, key, false, out);
-                }
-                Ok(Opened::Spent)
-            }
-            Kind::Control => self.handle_control(now, key, packet.bytes(), out).map(|()| Opened::Spent),
-            Kind::Challenge | Kind::Response => {
-                self.handle_nonce(now, key, path, kind, packet.bytes(), out).map(|()| Opened::Spent)
-            }
-            Kind::Close => {
-                self.handle_close(now, key, header.index, out);
-                Ok(Opened::Spent)
-            }
-            Kind::Fragment => self.handle_fragment(now, key, header, packet, out),
-            Kind::Probe => self.handle_probe(now, key, path, packet.bytes(), out).map(|()| Opened::Spent),
-        };
-        if self.peers.get_mut(key).is_some_and(|member| member.peer.take_attention()) {
-            self.tend(now, key, out);
-        }
-        opened
-    }
-
-    fn handle_control(
-        &mut self,
-        now: Instant,
-        from: PeerKey,
-        bytes: &[u8],
-        out: &mut Outbox,
-    ) -> Result<(), Discard> {
-        match Control::read(bytes)? {
-            Control::Hello(message) => self.handle_hello(now, Origin::Inside(from), message, out),
-            Control::Announce(announce) => self.handle_announce(now, from, &announce, out),
-            Control::Announced { sequence, wanted } => self.handle_announced(now, from, sequence, wanted),
-            Control::OpenCircuit { mine, target } => self.handle_open_circuit(now, from, mine, target, out),
-            Control::OfferCircuit { mine, origin } => self.handle_offer_circuit(now, from, mine, origin, out),
-            Control::AcceptCircuit { yours, mine } => self.handle_accept_circuit(now, from, yours, mine, out),
-            Control::CloseCircuit { circuit, named_by, .. } => {
-                self.handle_close_circuit(now, from, circuit, named_by, out)
-            }
-            Control::LoopQuestion(nonce) => self.handle_loop_question(now, from, nonce, out),
-            Control::LoopAnswer(nonce) => self.handle_loop_answer(now, from, nonce, out),
-            Control::PunchRequest(meeting) => self.handle_punch_request(now, from, &meeting, out),
-            Control::Punch(meeting) => self.handle_punch(now, from, &meeting, out),
-            Control::Observed(address) => self.handle_observed(from, address),
-        }
-    }
-
-    fn handle_close(&mut self, now: Instant, key: PeerKey, index: SessionIndex, out: &mut Outbox) {
-        let indexes = &mut self.indexes;
-        let Some(member) = self.peers.get_mut(key) else { return };
-        member.peer.close(index, &mut |index| indexes.release(now, index));
-        if !member.peer.is_up() {
-            self.part(now, key, Parting::Goodbye, out);
-        }
     }
 
     // ---- other inputs ----
