@@ -399,7 +399,7 @@ impl Node {
 
     /// What was known of a peer's side goes with its last session, and all of it when frames went round.
     fn forget_departed(&mut self) {
-        if self.mesh.take_loop() {
+        if self.mesh.take_rewiring() {
             self.switch.forget_all();
         }
         while let Some(peer) = self.mesh.next_departed() {

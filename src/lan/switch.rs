@@ -158,7 +158,8 @@ impl Switch {
         });
     }
 
-    /// Forgets all addresses: while a frame went round, it was learned on both sides of the tunnel.
+    /// Forgets all addresses: while a frame went round, it was learned on both sides of the tunnel; and what was heard on
+    /// our side by a way that is gone would be looked for there only.
     pub fn forget_all(&mut self) {
         let Switch { table, shares, local } = self;
         table.retain(|_, entry| {

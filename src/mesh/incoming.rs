@@ -32,7 +32,13 @@ impl Mesh {
         ahead.compute(foreseen);
     }
 
-    pub(super) fn look_at_sealed<'a>(&'a self, now: Instant, number: usize, packet: &'a [u8], ahead: &mut Ahead<'a>) {
+    pub(super) fn look_at_sealed<'a>(
+        &'a self,
+        now: Instant,
+        number: usize,
+        packet: &'a [u8],
+        ahead: &mut Ahead<'a>,
+    ) {
         if let Ok(header) = Header::of_sealed(packet)
             && let Ok(key) = self.indexes.peer(header.index)
             && let Some(member) = self.peers.get(key)

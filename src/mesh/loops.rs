@@ -44,8 +44,8 @@ pub(super) struct Loops {
     neighbours: Vec<Neighbour>,
     /// Somebody else floods for us.
     standing_by: bool,
-    /// There is a neighbour that was none before.
-    closed: bool,
+    /// A neighbour came or went: stations that were heard on one side may be on the other.
+    rewired: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -84,7 +84,7 @@ impl Loops {
             budget: Bucket::new(LOOP_ASKS, Duration::from_secs(1), now),
             neighbours: Vec::with_capacity(LOOP_NEIGHBOURS),
             standing_by: false,
-            closed: false,
+            rewired: false,
         }
     }
 
@@ -157,9 +157,9 @@ impl Mesh {
         self.loops.as_ref().is_some_and(|loops| loops.standing_by)
     }
 
-    /// Whether a loop was found since this was last asked.
-    pub fn take_loop(&mut self) -> bool {
-        self.loops.as_mut().is_some_and(|loops| core::mem::take(&mut loops.closed))
+    /// Whether a loop was found, or one was over, since this was last asked.
+    pub fn take_rewiring(&mut self) -> bool {
+        self.loops.as_mut().is_some_and(|loops| core::mem::take(&mut loops.rewired))
     }
 
     /// Members on our own network, and whether they flood for us.
@@ -252,7 +252,7 @@ impl Mesh {
         let floods = leads(id, own);
         loops.neighbours.push(Neighbour { peer: key, floods, until });
         loops.decide();
-        loops.closed = true;
+        loops.rewired = true;
         if let Some(peer) = self.short_of(key) {
             out.tell(Event::LoopFound { peer, floods });
         }
@@ -265,6 +265,7 @@ impl Mesh {
         let over = |neighbour: &Neighbour| neighbour.until <= now || Some(neighbour.peer) == gone;
         while let Some(at) = loops.neighbours.iter().position(over) {
             let Neighbour { peer, .. } = loops.neighbours.swap_remove(at);
+            loops.rewired = true;
             if let Some(peer) = self.peers.get(peer).map(|member| member.peer.short()) {
                 out.tell(Event::LoopOver { peer });
             }

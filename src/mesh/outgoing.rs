@@ -56,7 +56,12 @@ impl Mesh {
     }
 
     /// Readies a whole packet for its path: as it is, or inside a relay's envelope.
-    pub(super) fn route(&mut self, now: Instant, path: Path, packet: &mut Packet) -> Result<SocketAddr, Discard> {
+    pub(super) fn route(
+        &mut self,
+        now: Instant,
+        path: Path,
+        packet: &mut Packet,
+    ) -> Result<SocketAddr, Discard> {
         match path {
             Path::Direct(address) => Ok(address),
             Path::Via { relay, circuit } => self.wrap(now, relay, circuit, packet),
@@ -64,7 +69,14 @@ impl Mesh {
     }
 
     /// Seals and sends `packet`, which counts as dead when that fails.
-    pub(super) fn post(&mut self, now: Instant, to: PeerKey, kind: Kind, mut packet: Packet, out: &mut Outbox) {
+    pub(super) fn post(
+        &mut self,
+        now: Instant,
+        to: PeerKey,
+        kind: Kind,
+        mut packet: Packet,
+        out: &mut Outbox,
+    ) {
         match self.seal(now, to, kind, &mut packet) {
             Ok(address) => out.send(address, packet),
             Err(why) => out.discard(packet, why),

@@ -111,6 +111,22 @@ fn networks_that_part_are_both_served_again() {
 }
 
 #[test]
+fn stations_beyond_a_way_that_is_gone_are_looked_for_through_the_tunnel() {
+    let (mut world, _, [first, second]) = two_on_one_network(7);
+    world.run_for(secs(6));
+    // Each hears the other's station on its own network.
+    for (from, to) in [(first, second), (second, first)] {
+        world.send_frame(from, world.mac(to), world.mac(from), 100);
+    }
+    world.run_for(secs(1));
+    world.bridge(&[]);
+    world.run_for(LOOP_HOLD + secs(1));
+    for (from, to) in [(first, second), (second, first)] {
+        assert!(world.ping(from, to, secs(1)).is_some(), "nobody has spoken to all since");
+    }
+}
+
+#[test]
 fn a_probe_that_is_played_back_gains_a_question_a_second() {
     // S2, S11: whoever is on the network may send again what a member sent there, or invent something.
     let (mut world, _, [first, second]) = two_on_one_network(6);
