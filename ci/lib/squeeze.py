@@ -20,7 +20,7 @@ def by_zopfli(form, content):
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
         file.flush()
-        return subprocess.run(["zopfli", form, "-c", file.name], check=True, capture_output=True).stdout
+        return subprocess.run(["zopfli", "--i100", form, "-c", file.name], check=True, capture_output=True).stdout
 
 
 def need():

@@ -196,8 +196,11 @@ impl Admission {
         self.worked.is_none_or(|before| before + STRANGERS_PAUSE <= now)
     }
 
-    /// Lets a first message wait, as [`Admission::judge`] said.
+    /// Lets a first message wait, as [`Admission::judge`] said; once, however often it comes.
     pub(super) fn wait(&mut self, now: Instant, path: Path, message: [u8; HELLO1]) {
+        if self.waiting.iter().any(|waiting| waiting.message[..HELLO1_SEALED] == message[..HELLO1_SEALED]) {
+            return;
+        }
         self.waiting.push_back(Waiting { path, message, came: now });
     }
 
@@ -336,6 +339,15 @@ mod tests {
     }
 
     #[test]
+    fn a_first_message_waits_once() {
+        let mut admission = fresh();
+        for n in [1, 1, 2, 1] {
+            admission.wait(Instant::ZERO, from("192.0.2.1:7000"), hello(n));
+        }
+        assert_eq!(admission.waiting.len(), 2);
+    }
+
+    #[test]
     fn what_is_sent_in_another_s_name_takes_nothing_from_who_proved_his_address() {
         // S2
         let mut admission = fresh();
@@ -377,8 +389,9 @@ mod tests {
         let (start, path) = (Instant::ZERO, from("192.0.2.1:7000"));
         assert_eq!(admission.judge(start, path, &ephemeral(0), false, 0), Ok(Verdict::Answer));
         for n in 0..STRANGERS_WAITING {
-            assert_eq!(admission.judge(start, path, &ephemeral(1), true, 0), Ok(Verdict::Wait), "{n}");
-            admission.wait(start, path, hello(1));
+            let n = 1 + u16::try_from(n).unwrap();
+            assert_eq!(admission.judge(start, path, &ephemeral(n), true, 0), Ok(Verdict::Wait), "{n}");
+            admission.wait(start, path, hello(n));
         }
         assert_eq!(admission.judge(start, path, &ephemeral(1), true, 0), Err(Discard::Throttled));
         assert!(admission.next(start).is_none());

@@ -131,10 +131,9 @@ impl Sessions {
     }
 
     /// A session that the peer began, and that crossed none of ours. Its handshake may have begun before that of the one
-    /// in use and have ended late, since a message was lost: then the peer has ours as the newer one, if it has it.
+    /// in use and have ended late, since a message was lost: then the peer has that as the newer one, if it has it.
     fn install_answered(&mut self, now: Instant, link: Link, freed: &mut dyn FnMut(SessionIndex)) {
-        let ours = |current: &&mut Link| current.session.role() == Role::Initiator;
-        match self.current.as_mut().filter(ours).filter(|ours| link.began < ours.began) {
+        match self.current.as_mut().filter(|current| link.began < current.began) {
             Some(newer) if newer.proved => self.listen_only(now, link, freed),
             Some(newer) => {
                 let newer = core::mem::replace(newer, link);
@@ -546,6 +545,20 @@ pub(super) mod tests {
         assert_eq!(a.current(), Some(11));
         assert_eq!(a.hear(280, 22, &mut peers_older), Ok(Kind::Keepalive), "it is listened to");
         assert_eq!(a.current(), Some(11));
+    }
+
+    #[test]
+    fn of_two_that_the_peer_began_the_newer_is_used_in_whatever_order_they_end() {
+        // Both were answered, and one third message overtook the other.
+        let (mut peers_older, older) = ends(at(20), 1);
+        let (mut peers_newer, newer) = ends(at(30), 2);
+        let mut a = Side::new(false);
+        a.install(200, newer, 30);
+        a.install(210, older, 20);
+        assert_eq!(a.current(), Some(22));
+        assert_eq!(a.hear(220, 12, &mut peers_older), Ok(Kind::Keepalive), "it is listened to");
+        assert_eq!(a.hear(230, 22, &mut peers_newer), Ok(Kind::Keepalive));
+        assert_eq!(a.current(), Some(22));
     }
 
     #[test]

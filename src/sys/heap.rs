@@ -180,7 +180,8 @@ extern "C" fn malloc(size: usize) -> *mut c_void {
 extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
     let Some(size) = count.checked_mul(size) else { return null_mut() };
     let block = HEAP.take(size, HEAD);
-    if !block.is_null() {
+    // What the kernel has just given for this block alone is zero, and its pages cost nothing until they are used.
+    if !block.is_null() && size <= LARGE - HEAD {
         // SAFETY: the block has that size.
         unsafe { block.write_bytes(0, size) };
     }
@@ -261,6 +262,30 @@ mod tests {
             assert!(kind == before.0 && size == before.1 || kind > before.0 && size > before.1, "{total}");
             before = (kind, size);
         }
+    }
+
+    /// What is there of a large block is what was written to.
+    #[test]
+    fn a_large_block_of_zeros_costs_what_is_used_of_it() {
+        let pages = 1024;
+        let block = calloc(pages, 4096).cast::<u8>();
+        assert!(!block.is_null());
+        let first = block.addr().next_multiple_of(4096);
+        let mut present = vec![0_u8; pages - 1];
+        // SAFETY: the pages lie in the block, and there is a byte for each.
+        let known = unsafe {
+            libc::mincore(
+                core::ptr::with_exposed_provenance_mut(first),
+                4096 * present.len(),
+                present.as_mut_ptr(),
+            )
+        };
+        assert_eq!(known, 0);
+        assert!(present.iter().filter(|&&page| page & 1 == 1).count() < pages / 8);
+        // SAFETY: it is ours, and nobody has written to it.
+        assert!(unsafe { core::slice::from_raw_parts(block, 4096 * pages) }.iter().all(|&byte| byte == 0));
+        // SAFETY: it was taken above.
+        unsafe { free(block.cast()) };
     }
 
     /// Blocks of all sizes come and go in disorder; none may touch another.

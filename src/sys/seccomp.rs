@@ -52,7 +52,8 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_madvise,
     libc::SYS_futex,
     libc::SYS_getrandom,
-    // Signals, being stopped and continued, the end.
+    // Signals, being stopped and continued, the end; a panic says in which thread it is.
+    libc::SYS_gettid,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
@@ -335,6 +336,11 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_panic_may_ask_for_the_thread_that_it_names() {
+        assert_eq!(call(libc::SYS_gettid, [0; 6]), ALLOWED_BY_US);
     }
 
     #[test]

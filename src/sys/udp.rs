@@ -161,8 +161,9 @@ impl Udp {
         self.sockets.iter_mut().flatten().for_each(Socket::network_changed);
     }
 
-    /// Puts up to [`BATCH`] datagrams of one family, and who sent them, into the empty `datagrams`. True while there may
-    /// be more: an empty outbox leaves the rest in the kernel until packets come home.
+    /// Takes up to [`BATCH`] datagrams of one family, and puts them, and who sent them, into the empty `datagrams`, but for
+    /// those that are dropped. True while there may be more: an empty outbox leaves the rest in the kernel until packets
+    /// come home.
     ///
     /// # Errors
     /// What is not transient. What was received before is in `datagrams`.
@@ -176,7 +177,9 @@ impl Udp {
         self.came_to.clear();
         let Some(socket) = &mut self.sockets[family as usize] else { return Ok(false) };
         socket.inbox.begin_turn();
-        while datagrams.len() < BATCH {
+        let mut taken = 0;
+        while taken < BATCH {
+            taken += 1;
             match socket.inbox.next(out) {
                 Next::Datagram(arrival, packet)
                     if self.inside.contains(&arrival.interface) && arrival.interface != 0 =>
@@ -195,7 +198,10 @@ impl Udp {
                 Next::Nothing(true) if out.spare() == 0 => return Ok(true),
                 Next::Nothing(true) => match socket.fill(out) {
                     Err(error) if is_transient(&error) => return Ok(true),
-                    other => other?,
+                    other => {
+                        other?;
+                        taken -= 1;
+                    }
                 },
             }
         }
@@ -369,6 +375,22 @@ mod tests {
         }
         assert!(out.is_whole());
         all
+    }
+
+    #[test]
+    fn a_flood_of_what_is_dropped_ends_a_turn_as_well() {
+        in_namespace("a_flood_of_what_is_dropped", || {
+            let mut udp = Udp::open(&at("127.0.0.1")).unwrap();
+            let flood = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            for _ in 0..BATCH + 10 {
+                flood.send_to(&[1; DATAGRAM_MAX + 1], address("127.0.0.1", &udp)).unwrap();
+            }
+            let (mut out, mut batch) = (Outbox::new(PACKETS), Vec::new());
+            assert!(udp.receive_batch(Family::V4, &mut out, &mut batch).unwrap(), "there may be more");
+            assert_eq!((udp.too_long(), batch.len()), (BATCH as u64, 0));
+            assert!(!udp.receive_batch(Family::V4, &mut out, &mut batch).unwrap());
+            assert_eq!(udp.too_long(), BATCH as u64 + 10);
+        });
     }
 
     #[test]
